@@ -1,0 +1,1 @@
+"""Train end-to-end driving policies with auxiliary tasks on one shared encoder."""

@@ -1,0 +1,100 @@
+"""Images on disk: colour frames, and depth maps as KITTI's 16-bit PNG."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32
+from PIL import Image, UnidentifiedImageError
+
+from mtdrive.checkpoint import write_atomically
+from mtdrive.data.recording import Size
+from mtdrive.errors import DataError
+
+DEPTH_UNIT = 256.0
+"""Steps of a KITTI depth map in one metre."""
+
+# What Pillow raises on damaged bytes: SyntaxError for PNG chunks, struct.error for headers, else OSError.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+
+
+def read_image(path: Path) -> Image.Image:
+    """Return the image as 8-bit RGB, fully decoded; greys fill the three channels.
+
+    Raises:
+        DataError: if the file is missing, empty, truncated or not an image.
+    """
+    image = _decode(path)
+    if image.mode.startswith("I"):  # Pillow clips 16 bits to 8 instead of scaling them
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")
+
+
+def read_size(path: Path) -> Size:
+    """Return the size from the file's header alone.
+
+    Raises:
+        DataError: if the file is missing, empty or not an image.
+    """
+    with _open(path) as image:
+        return image.height, image.width
+
+
+def read_depth_png(path: Path) -> Float32[np.ndarray, "h w"]:
+    """Return the depth map in metres, 0 where unknown.
+
+    Raises:
+        DataError: if the file is missing, damaged or not a PNG of 16-bit greys.
+    """
+    image = _decode(path)
+    if not image.mode.startswith("I;16"):
+        raise DataError(
+            f"{path}: expected a depth map of 16-bit greys (metres x 256), found mode {image.mode}; "
+            "use the original PNG: converting to JPEG or to 8 bits loses the depth"
+        )
+    return (np.asarray(image) / DEPTH_UNIT).astype(np.float32)
+
+
+def write_depth_png(path: Path, depth: Float[np.ndarray, "h w"]) -> None:
+    """Write metres as KITTI's 16-bit PNG; what is not positive and finite becomes 0, unknown.
+
+    Raises:
+        DataError: if a depth needs more than 16 bits.
+    """
+    known = np.isfinite(depth) & (depth > 0)
+    # A known pixel keeps at least one step, because zero would make it unknown.
+    steps = np.where(known, np.maximum(np.rint(np.where(known, depth, 0) * DEPTH_UNIT), 1), 0)
+    if steps.max(initial=0) > np.iinfo(np.uint16).max:
+        raise DataError(
+            f"{path}: 16 bits hold depths up to 255.996 m, found {depth[known].max():.3f} m; clip them first"
+        )
+    content = io.BytesIO()
+    Image.fromarray(steps.astype(np.uint16)).save(content, "PNG")
+    write_atomically(path, content.getvalue())
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such image; complete the download or leave the frame out") from None
+    except UnidentifiedImageError:
+        what = "is empty" if path.stat().st_size == 0 else "is not an image"
+        raise DataError(f"{path}: the file {what}; copy or download it again") from None
+    except _DAMAGE as error:
+        raise DataError(f"{path}: cannot be opened as an image ({error}); copy it again") from error
+
+
+def _decode(path: Path) -> Image.Image:
+    """Return the image with its pixels in memory and the file closed."""
+    with _open(path) as image:
+        try:
+            image.load()
+        except _DAMAGE as error:
+            raise DataError(
+                f"{path}: the image is truncated or damaged ({error}); copy or download it again"
+            ) from error
+        return image

@@ -1,0 +1,138 @@
+"""From a target frame to an item with its neighbours: the one place that knows time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mtdrive.batch import TARGET, Batch, Inputs, View
+from mtdrive.data.augment import Augment
+from mtdrive.data.recording import Recording, Size, Source, Target
+from mtdrive.errors import DataError
+from mtdrive.randomness import generator
+
+Key = tuple[int, int]
+"""Epoch and position: an item's augmentation is a function of both."""
+
+
+class Windows(Dataset[Batch]):
+    """Items of a source: every target for which all views exist, loaded, resized and augmented."""
+
+    def __init__(
+        self,
+        source: Source,
+        views: Iterable[View],
+        size: Size,
+        stride: int = 1,
+        augment: Augment | None = None,
+        seed: int = 0,
+    ) -> None:
+        """List the targets.
+
+        Args:
+            source: the data set.
+            views: what each item holds; the target comes first.
+            size: of the images, in pixels (height, width).
+            stride: how many frames on disk one step of `View.offset` is.
+            augment: flips and jitter, or none.
+            seed: of the augmentation.
+
+        Raises:
+            DataError: if no target has all views.
+        """
+        self.views = (TARGET, *sorted(set(views) - {TARGET}))
+        self.size, self.stride, self.augment, self.seed = size, stride, augment, seed
+        self.targets = self._complete(source.targets())
+
+    def _complete(self, targets: Sequence[Target]) -> list[Target]:
+        cameras = {view.camera for view in self.views}
+        recordings = {id(t.recording): t.recording for t in targets}
+        frames = {key: {c: set(r.frames(c)) for c in cameras} for key, r in recordings.items()}
+        complete = []
+        for target in targets:
+            missing = self._missing(target, frames[id(target.recording)])
+            if missing is None:
+                complete.append(target)
+            elif target.required:
+                raise DataError(
+                    f"{target.recording.name}: frame {target.frame} is listed, but its view {missing} "
+                    f"(stride {self.stride}) is not on disk; take it off the list or restore the image"
+                )
+        if not complete:
+            names = ", ".join(sorted({t.recording.name for t in targets})) or "the source"
+            raise DataError(
+                f"no frame of {names} has all of the views {', '.join(map(str, self.views))} at stride "
+                f"{self.stride}; record longer sequences, or ask for fewer views"
+            )
+        return complete
+
+    def _missing(self, target: Target, frames: dict[str, set[int]]) -> View | None:
+        """Return the first view that does not exist for `target`."""
+        return next((v for v in self.views if self._frame(target, v) not in frames[v.camera]), None)
+
+    def _frame(self, target: Target, view: View) -> int:
+        return target.frame + view.offset * self.stride
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """Labels that every item has."""
+        return frozenset.intersection(*(t.recording.labels for t in self.targets))
+
+    def __getitem__(self, key: Key | int) -> Batch:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        item = self._load(self.targets[index])
+        if self.augment is None:
+            return item
+        return self.augment(item, generator(self.seed, "augment", epoch, index))
+
+    def _load(self, target: Target) -> Batch:
+        recording = target.recording
+        images = torch.stack([self._image(target, view) for view in self.views])
+        intrinsics = torch.stack([recording.intrinsics(v.camera, self.size) for v in self.views])
+        speed = recording.speed(target.frame)
+        return Batch(
+            inputs=Inputs(
+                views=self.views,
+                images=images,
+                intrinsics=intrinsics.float(),
+                speed=None if speed is None else torch.tensor(speed),
+            ),
+            clean=images,
+            poses=torch.stack([self._pose(target, view) for view in self.views]).float(),
+            labels={n: recording.label(n, target.frame, self.size) for n in sorted(recording.labels)},
+            names=(str(recording.path("front", target.frame)),),
+        )
+
+    def _image(self, target: Target, view: View) -> Float[Tensor, "3 h w"]:
+        return resized(target.recording.image(view.camera, self._frame(target, view)), self.size)
+
+    def _pose(self, target: Target, view: View) -> Float[Tensor, "4 4"]:
+        """Return `T_view,target`, NaN where the recording does not know it."""
+        moved = _motion(target.recording, target.frame, self._frame(target, view))
+        rig = target.recording.rig() if view.camera == "stereo" else torch.eye(4, dtype=torch.float64)
+        known = moved is not None and rig is not None
+        return rig @ moved if known else torch.full((4, 4), torch.nan, dtype=torch.float64)
+
+
+def _motion(recording: Recording, target: int, other: int) -> Float[Tensor, "4 4"] | None:
+    """Return `T_other,target` of the front camera."""
+    if target == other:
+        return torch.eye(4, dtype=torch.float64)
+    here, there = recording.pose(target), recording.pose(other)
+    return None if here is None or there is None else torch.linalg.inv(there) @ here
+
+
+def resized(image: Image.Image, size: Size) -> Float[Tensor, "3 h w"]:
+    """Return `image` in [0, 1], resized with Lanczos where its size differs."""
+    if image.size != (size[1], size[0]):
+        image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float() / 255

@@ -1,0 +1,375 @@
+"""What a run is: its configuration, and everything built from it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from lightning_fabric import Fabric
+
+from mtdrive import configs, data, tasks, weighting
+from mtdrive.batch import Batch, View
+from mtdrive.checkpoint import Checkpoints, load_config, load_weights, restore, write_atomically
+from mtdrive.data.augment import Augment
+from mtdrive.data.loaders import Order, evaluation_loader, training_loader
+from mtdrive.data.recording import Size, Source
+from mtdrive.data.windows import Windows
+from mtdrive.encoder import Encoder
+from mtdrive.errors import CheckpointError, ConfigError
+from mtdrive.evaluate import DepthEvaluation, evaluate_depth, measure
+from mtdrive.log import Files, Log, Logs, TensorBoard
+from mtdrive.model import Model
+from mtdrive.optimization import Optimization
+from mtdrive.pretrained import without_pretrained
+from mtdrive.randomness import derive, seeded
+from mtdrive.score import DepthScore
+from mtdrive.task import Coupling, Kind, Task
+from mtdrive.train import Run, State, Training, fit
+from mtdrive.weighting import Weighting
+from mtdrive.weighting.fixed import Fixed
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """One data set of the mix."""
+
+    source: Source
+    batch_size: int
+    size: Size
+    """Of the images that the networks see, in pixels (height, width)."""
+    workers: int = 4
+    """Processes that load; 0 loads in the training process."""
+    stride: int = 1
+    """Frames on disk between neighbouring views."""
+    views: list[str] | None = None
+    """What each item holds, such as `[front, front-1, stereo]`; what the tasks ask for if none is given."""
+    augment: Augment | None = field(default_factory=Augment)
+    """Flips and jitter of the training data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A run, as its configuration describes it."""
+
+    data: dict[str, DataSet]
+    """The mix: a step takes one batch of each. The first counts the epochs."""
+    tasks: dict[str, Callable[[Encoder], Task[Any]]]
+    """The heads by name."""
+    encoder: Callable[[], Encoder] = Encoder
+    """What the tasks share."""
+    couplings: dict[str, Callable[[], Coupling]] = field(default_factory=dict)
+    """Losses that tie tasks."""
+    weighting: Callable[[Mapping[str, Kind]], Weighting] = Fixed
+    """How the losses become one update."""
+    validation: dict[str, DataSet] = field(default_factory=dict)
+    """Evaluated now and then, unaugmented."""
+    optimization: Optimization = field(default_factory=Optimization)
+    training: Training = field(default_factory=Training)
+    seed: int = 0
+
+
+def import_parts() -> None:
+    """Import every task, weighting and reader that ships, so that configurations may name classes without their path."""
+    for package in (tasks, weighting, data):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+
+
+def parser() -> ArgumentParser:
+    """Return the parser of configurations: the constructors' types are its schema."""
+    import_parts()
+    result = ArgumentParser(prog="mtdrive train", exit_on_error=False)
+    result.add_argument("--config", action="config")
+    result.add_class_arguments(Experiment, None)
+    return result
+
+
+def find_config(name: str) -> str:
+    """Return the path of a configuration: a file, or one that ships with mtdrive, `systems/monodepth2_m`.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    shipped = Path(str(configs.__path__[0]))
+    for path in (Path(name), shipped / name, shipped / f"{name}.yaml"):
+        if path.is_file():
+            return str(path)
+    known = sorted(str(p.relative_to(shipped).with_suffix("")) for p in shipped.rglob("*.yaml"))
+    raise ConfigError(f"there is no configuration {name}; give a file, or one of {', '.join(known)}")
+
+
+def parse(arguments: Sequence[str]) -> Namespace:
+    """Return the settings of a command line: `--config FILE` (several are laid over each other) and overrides.
+
+    Raises:
+        ConfigError: names the setting that is misspelt or mistyped.
+    """
+    return _parsed(parser(), arguments)
+
+
+def _parsed(by: ArgumentParser, arguments: Sequence[str]) -> Namespace:
+    arguments = list(arguments)
+    for i, argument in enumerate(arguments[:-1]):
+        if argument == "--config":
+            arguments[i + 1] = find_config(arguments[i + 1])
+    try:
+        return by.parse_args(arguments)
+    except (ArgumentError, yaml.YAMLError, OSError) as error:
+        raise ConfigError(f"the settings do not fit: {' '.join(str(error).split())}") from error
+
+
+def dump(settings: Namespace) -> str:
+    """Return all settings, defaults included, as YAML."""
+    text: str = parser().dump(settings.clone(), skip_none=False)
+    return text
+
+
+def instantiate(settings: Namespace) -> Experiment:
+    """Return the experiment that the settings describe."""
+    values = vars(parser().instantiate(settings))
+    values.pop("config", None)
+    return Experiment(**values)
+
+
+def build_model(experiment: Experiment) -> Model:
+    """Return the model; the initial weights of a part are a function of the seed and its name."""
+    with seeded(experiment.seed, "encoder"):
+        encoder = experiment.encoder()
+    built: dict[str, Task[Any]] = {}
+    for name, make in experiment.tasks.items():
+        with seeded(experiment.seed, "task", name):
+            built[name] = make(encoder)
+    couplings: dict[str, Coupling] = {}
+    for name, make_coupling in experiment.couplings.items():
+        with seeded(experiment.seed, "coupling", name):
+            couplings[name] = make_coupling()
+    return Model(encoder, built, couplings)
+
+
+def windows(experiment: Experiment, model: Model, data_set: DataSet, name: str, training: bool) -> Windows:
+    """Return the items of a data set."""
+    model.encoder.check_size(*data_set.size)
+    views = model.views if data_set.views is None else [View.parse(text) for text in data_set.views]
+    augment = data_set.augment if training else None
+    seed = derive(experiment.seed, "data", name)
+    return Windows(data_set.source, views, data_set.size, data_set.stride, augment, seed)
+
+
+def check_mix(model: Model, mix: Mapping[str, Windows]) -> None:
+    """Check that every task and coupling is trained by some data set.
+
+    Raises:
+        ConfigError: names the part and what it lacks.
+    """
+    trained = {part for w in mix.values() for part in model.trainable(w.views, w.labels)}
+    for name in model.kinds:
+        if name in trained:
+            continue
+        part = model.couplings[name] if name in model.couplings else model.task(name)
+        offers = "; ".join(
+            f"{data_set} has views {', '.join(map(str, w.views))} and labels {sorted(w.labels) or 'none'}"
+            for data_set, w in mix.items()
+        )
+        raise ConfigError(
+            f"{name!r} would never be trained: it needs views {', '.join(map(str, part.views))} and labels "
+            f"{sorted(part.needs) or 'none'}, but {offers}; add a data set that has them, or leave {name!r} out"
+        )
+
+
+def train(settings: Namespace, folder: Path, resume: bool = False) -> State:
+    """Train what the settings describe; everything is written to `folder`.
+
+    Raises:
+        ConfigError: if the folder holds a run and `resume` is not set, or holds another run.
+    """
+    config = dump(settings)
+    claim(folder, config, resume)
+    experiment = instantiate(settings)
+    run = prepare(experiment, folder, config, resume)
+    try:
+        return fit(run, experiment.optimization, experiment.training, resume)
+    finally:
+        run.log.close()
+
+
+def prepare(experiment: Experiment, folder: Path, config: str, resume: bool) -> Run:
+    """Build everything that training works on."""
+    training = experiment.training
+    if training.threads:
+        torch.set_num_threads(training.threads)
+    fabric = make_fabric(training)
+    model = build_model(experiment)
+    mix = {name: windows(experiment, model, d, name, True) for name, d in experiment.data.items()}
+    check_mix(model, mix)
+    model.to(fabric.device, memory_format=torch.channels_last if training.channels_last else None)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    last = checkpoints.last() if resume else None
+    step = int(last.name.removeprefix("step_")) if last else 0
+    orders = {
+        name: partial(
+            Order,
+            len(mix[name]),
+            d.batch_size,
+            derive(experiment.seed, "order", name),
+            rank=fabric.global_rank,
+            ranks=fabric.world_size,
+        )
+        for name, d in experiment.data.items()
+    }
+    pin = fabric.device.type == "cuda"
+
+    def stream(name: str, start: int) -> Iterator[Batch]:
+        workers = experiment.data[name].workers
+        return iter(training_loader(mix[name], orders[name](start=start), workers, pin))
+
+    return Run(
+        model=model,
+        weighting=experiment.weighting(model.kinds).to(fabric.device),
+        streams={name: partial(stream, name) for name in mix},
+        steps_per_epoch=orders[next(iter(mix))]().steps,
+        validate=_validation(experiment, model, fabric),
+        log=_logs(folder, step) if fabric.is_global_zero else Logs([]),
+        checkpoints=checkpoints,
+        config=config,
+        seed=experiment.seed,
+        fabric=fabric,
+    )
+
+
+def make_fabric(training: Training) -> Fabric:
+    """Return the launcher: one process, or those that torchrun started."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    fabric = Fabric(
+        accelerator=training.accelerator,
+        devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        num_nodes=processes // int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        strategy="ddp" if processes > 1 else "auto",
+        precision=training.precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def _logs(folder: Path, step: int) -> Log:
+    return Logs([Files(folder, step), TensorBoard(folder, step)])
+
+
+def _validation(experiment: Experiment, model: Model, fabric: Fabric) -> Callable[[], dict[str, float]]:
+    loaders = {
+        name: evaluation_loader(windows(experiment, model, d, name, False), d.batch_size, d.workers)
+        for name, d in experiment.validation.items()
+    }
+
+    def validate() -> dict[str, float]:
+        return {
+            f"validation/{name}/{figure}": value
+            for name, loader in loaders.items()
+            for figure, value in measure(model, loader, fabric.device).items()
+        }
+
+    return validate
+
+
+def claim(folder: Path, config: str, resume: bool) -> None:
+    """Make `folder` the run's, or check that it is.
+
+    Raises:
+        ConfigError: if it holds a run and `resume` is not set, or holds a run with other settings.
+    """
+    path = folder / "config.yaml"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, config.encode())
+    elif not resume:
+        raise ConfigError(
+            f"{folder} already holds a run; add --resume to continue it, or choose another folder"
+        )
+    elif changed := sorted(_changed(yaml.safe_load(path.read_text()), yaml.safe_load(config))):
+        raise ConfigError(
+            f"{folder} holds a run with other settings: {', '.join(changed[:5])}; give the same settings, or "
+            "choose another folder"
+        )
+
+
+def _free(path: str) -> bool:
+    """Return whether a resumed run may change a setting: what decides when it stops and what it reports."""
+    if path.startswith("training."):
+        return path not in ("training.precision", "training.channels_last")
+    return path.startswith(("validation.", "config")) or path.endswith(".workers")
+
+
+def _changed(old: object, new: object, path: str = "") -> Iterator[str]:
+    """Yield the paths of the settings that differ and must not."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in old.keys() | new.keys():
+            yield from _changed(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+    elif old != new and not _free(path):
+        yield path
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The model of a checkpoint."""
+
+    model: Model
+    size: Size
+    """Of the images that it was trained on: those of its first data set."""
+
+
+def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> Trained:
+    """Return the model of a checkpoint, in evaluation mode.
+
+    Neither the training data nor pretrained files that the configuration names are needed.
+
+    Raises:
+        CheckpointError: if it is damaged or belongs to another architecture.
+        ConfigError: if its configuration cannot be read.
+    """
+    text = load_config(checkpoint)
+    try:
+        settings = parser().parse_string(text)
+    except (ArgumentError, yaml.YAMLError) as error:
+        raise CheckpointError(
+            f"{checkpoint / 'config.yaml'}: does not fit this version of mtdrive: {error}"
+        ) from error
+    size = next(iter(settings.data.values())).init_args.size
+    settings.data, settings.validation = {}, {}
+    with without_pretrained():
+        model = build_model(instantiate(settings))
+    restore(model, load_weights(checkpoint), checkpoint)
+    return Trained(model.to(device).eval(), tuple(size))
+
+
+def evaluation_parser() -> ArgumentParser:
+    """Return the parser of evaluations."""
+    import_parts()
+    result = ArgumentParser(prog="mtdrive evaluate CHECKPOINT", exit_on_error=False)
+    result.add_argument("--config", action="config")
+    result.add_class_arguments(DepthEvaluation, None)
+    result.add_argument("--accelerator", type=Literal["auto", "cpu", "cuda"], default="auto")
+    return result
+
+
+def evaluate(checkpoint: Path, arguments: Sequence[str]) -> DepthScore:
+    """Score the depth of a checkpoint as a command line asks for.
+
+    Raises:
+        ConfigError: if a setting does not fit.
+        CheckpointError: if the checkpoint cannot be used.
+        DataError: if a frame or its ground truth is missing.
+    """
+    by = evaluation_parser()
+    values = vars(by.instantiate(_parsed(by, arguments)))
+    values.pop("config", None)
+    device = Fabric(accelerator=values.pop("accelerator"), devices=1).device
+    trained = load_model(checkpoint, device)
+    return evaluate_depth(trained.model, DepthEvaluation(**values), trained.size, device)

@@ -1,0 +1,104 @@
+"""How gradients move the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimization:
+    """How the weights move; Monodepth2's settings by default."""
+
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    """Of the model; a weighting's own parameters never decay."""
+    weighting_learning_rate: float | None = None
+    """Of a weighting's own parameters; the model's if none is given."""
+    milestones: list[int] = field(default_factory=lambda: [14])
+    """Finished epochs after which the learning rate is multiplied by `gamma`."""
+    gamma: float = 0.1
+    clip_gradient: float | None = None
+    """Largest norm of all gradients together."""
+
+    def factor(self, epoch: int) -> float:
+        """Return the factor on the learning rates in `epoch`, counted from 0."""
+        return self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
+
+
+def make_optimizer(
+    model: nn.Module, weighting: nn.Module, optimization: Optimization
+) -> torch.optim.Optimizer:
+    """Return the optimizer, with the weighting's parameters in a group of their own."""
+    groups: list[dict[str, Any]] = [
+        {
+            "params": [p for p in model.parameters() if p.requires_grad],
+            "lr": optimization.learning_rate,
+            "weight_decay": optimization.weight_decay,
+        }
+    ]
+    own = list(weighting.parameters())
+    if own:
+        rate = optimization.weighting_learning_rate
+        groups.append(
+            {"params": own, "lr": optimization.learning_rate if rate is None else rate, "weight_decay": 0.0}
+        )
+    for group in groups:
+        group["initial_lr"] = group["lr"]
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimization.optimizer]
+    return kind(groups, fused=True)
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+
+
+@torch.no_grad()
+def average_gradients(parameters: Sequence[nn.Parameter], fabric: Fabric) -> None:
+    """Replace every gradient by its mean over the processes, in one reduction.
+
+    After the weighting rather than by a DDP wrapper, so that one path serves every method and the weighting's own parameters. A gradient
+    that some process lacks counts as zero there; one that all lack stays absent.
+    """
+    if fabric.world_size == 1:
+        return
+    present = torch.tensor([float(p.grad is not None) for p in parameters], device=fabric.device)
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([present, *(g.float().flatten() for g in grads)])
+    torch.distributed.all_reduce(flat)
+    counts, *means = flat.split([len(grads), *(g.numel() for g in grads)])
+    for parameter, count, mean in zip(parameters, counts.tolist(), means, strict=True):
+        if count:
+            parameter.grad = (mean / fabric.world_size).view_as(parameter).to(parameter.dtype)
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[list[int]]]:
+    """Return an optimizer's state as named tensors, and the parameters' numbers by group."""
+    state = optimizer.state_dict()
+    tensors = {
+        f"optimizer.{number}.{name}": torch.as_tensor(x)
+        for number, entries in state["state"].items()
+        for name, x in entries.items()
+    }
+    return tensors, [group["params"] for group in state["param_groups"]]
+
+
+def unpack_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: list[list[int]]
+) -> None:
+    """Give an optimizer the state that `pack_optimizer` returned."""
+    own = optimizer.state_dict()["param_groups"]
+    if [group["params"] for group in own] != groups:
+        raise ValueError("the optimizer has other parameters")
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        number, name = key.split(".")
+        state.setdefault(int(number), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": own})

@@ -1,0 +1,133 @@
+"""What a run tells about itself while it trains."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from mtdrive.batch import Batch
+from mtdrive.errors import TrainingError
+from mtdrive.log import Log
+from mtdrive.model import Model
+from mtdrive.task import Pass, merge
+from mtdrive.weighting import Weighting
+
+METRIC_ROWS = 512
+"""Items that the metrics of the training data look back on."""
+
+
+class Reports:
+    """Gathers what the steps give, and logs it now and then; nothing waits for the device in between."""
+
+    def __init__(
+        self,
+        model: Model,
+        weighting: Weighting,
+        data: Sequence[str],
+        log: Log,
+        fabric: Fabric,
+        log_every: int,
+        picture_every: int,
+    ) -> None:
+        """Start with nothing seen.
+
+        Args:
+            model: whose tasks measure and draw.
+            weighting: whose weights are logged.
+            data: names of the data sets of a step, in order.
+            log: where reports go.
+            fabric: averages over the processes.
+            log_every: steps between figures.
+            picture_every: steps between pictures; 0 draws none.
+        """
+        self.model, self.weighting, self.data, self.log, self.fabric = model, weighting, data, log, fabric
+        self.log_every, self.picture_every = log_every, picture_every
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.columns: dict[str, dict[str, deque[Tensor]]] = {}
+        self.unchecked: list[tuple[dict[str, Tensor], tuple[str, ...]]] = []
+        self.latest: tuple[Sequence[Pass], Sequence[Batch]] = ([], [])
+        self.since = time.monotonic()
+
+    @torch.no_grad()
+    def see(self, merged: Pass, passes: Sequence[Pass], batches: Sequence[Batch]) -> None:
+        """Take in a forward pass.
+
+        Raises:
+            TrainingError: if a loss is not finite; on a GPU this is noticed at the next report.
+        """
+        self.latest = (passes, batches)
+        for name, value in {**merged.losses, **merged.terms}.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach().float()
+            self.counts[name] = self.counts.get(name, 0) + 1
+        losses = {name: x.detach() for name, x in merged.losses.items()}
+        self.unchecked.append((losses, tuple(name for batch in batches for name in batch.names)))
+        if self.fabric.device.type == "cpu":
+            self._check_finite()
+
+    def _check_finite(self) -> None:
+        for losses, names in self.unchecked:
+            bad = [name for name, loss in losses.items() if not loss.isfinite()]
+            if bad:
+                raise TrainingError(
+                    f"the loss of {', '.join(bad)} is not finite; the batch was {', '.join(names)}; the checkpoints "
+                    "hold the weights from before: look at these files, lower the learning rate or clip gradients"
+                )
+        self.unchecked.clear()
+
+    def after_step(self, step: int) -> str:
+        """Log what is due after `step` steps and return a note for the terminal, perhaps empty."""
+        if self.picture_every and step % self.picture_every == 0:
+            self._draw(step)
+        if step % self.log_every:
+            return ""
+        self._check_finite()
+        self._measure()
+        figures = self._take()
+        figures["steps_per_second"] = self.log_every / (time.monotonic() - self.since)
+        self.since = time.monotonic()
+        self.log.numbers(step, figures)
+        losses = merge(self.latest[0]).losses
+        return "  ".join(f"{name} {figures[f'train/{name}']:.4f}" for name in losses)
+
+    def _take(self) -> dict[str, float]:
+        """Return the means since the last report, over all processes, with weights and metrics."""
+        names = list(self.sums)
+        means = torch.stack([self.sums[name] / self.counts[name] for name in names])
+        means = self.fabric.all_reduce(means, reduce_op="mean")
+        self.sums, self.counts = {}, {}
+        figures = {f"train/{name}": x for name, x in zip(names, means.tolist(), strict=True)}
+        figures |= {f"weight/{name}": float(x) for name, x in self.weighting.weights().items()}
+        for task, columns in self.columns.items():
+            summary = self.model.task(task).summarise(
+                {name: torch.cat(list(rows)) for name, rows in columns.items()}
+            )
+            figures |= {f"train/{task}/{name}": x for name, x in summary.items()}
+        return figures
+
+    @torch.no_grad()
+    def _measure(self) -> None:
+        """Add the metrics of the latest batches to the columns."""
+        for result, batch in zip(*self.latest, strict=True):
+            for task, output in result.outputs.items():
+                for name, rows in self.model.task(task).metrics(output, batch).items():
+                    column = self.columns.setdefault(task, {}).setdefault(name, deque())
+                    column.append(rows.detach().cpu())
+                    while sum(map(len, column)) > METRIC_ROWS:
+                        column.popleft()
+
+    @torch.no_grad()
+    def _draw(self, step: int) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        sets = zip(self.data, *self.latest, strict=True)
+        for data, result, batch in sets:
+            for task, output in result.outputs.items():
+                picture = self.model.task(task).picture(output, batch)
+                if picture is not None:
+                    self.log.picture(step, f"train/{data}/{task}", picture)

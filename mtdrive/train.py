@@ -1,0 +1,261 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from mtdrive.batch import Batch
+from mtdrive.checkpoint import Checkpoints, Tensors, load_state, load_weights, restore
+from mtdrive.errors import CheckpointError, ConfigError, TrainingError
+from mtdrive.log import Log, progress
+from mtdrive.model import Model
+from mtdrive.optimization import (
+    Optimization,
+    average_gradients,
+    make_optimizer,
+    pack_optimizer,
+    set_learning_rates,
+    unpack_optimizer,
+)
+from mtdrive.randomness import derive
+from mtdrive.reports import Reports
+from mtdrive.task import Pass, merge
+from mtdrive.weighting import Weighting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How long, how exact, and how often to report."""
+
+    epochs: int = 20
+    """Of the first data set of the mix."""
+    steps: int | None = None
+    """Stop after so many steps, whatever the epochs."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    channels_last: bool = True
+    accelerator: str = "auto"
+    """`auto`, `cpu` or `cuda`. Several processes are started by torchrun."""
+    threads: int | None = None
+    """CPU threads of this process; torch's choice if none is given."""
+    log_every: int = 50
+    """Steps between reports of losses and metrics."""
+    picture_every: int = 1000
+    """Steps between pictures; 0 draws none."""
+    save_every: int = 1000
+    """Steps between checkpoints; one more is written after the last step."""
+    evaluate_every: int = 1000
+    """Steps between evaluations on the validation data."""
+    monitor: str | None = None
+    """The figure whose best checkpoint is kept, such as `validation/kitti/depth/abs_rel`."""
+    monitor_mode: Literal["min", "max"] = "min"
+
+
+@dataclass
+class State:
+    """What changes from step to step besides weights and moments."""
+
+    step: int = 0
+    """Finished steps."""
+    best: float | None = None
+    """Best value of the monitored figure."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that training works on."""
+
+    model: Model
+    weighting: Weighting
+    streams: Mapping[str, Callable[[int], Iterator[Batch]]]
+    """By data set: endless batches from a step on."""
+    steps_per_epoch: int
+    validate: Callable[[], dict[str, float]]
+    """Figures on the validation data, computed by the first process only; empty where there are none."""
+    log: Log
+    checkpoints: Checkpoints
+    config: str
+    """YAML, kept in every checkpoint."""
+    seed: int
+    fabric: Fabric
+
+
+def fit(run: Run, optimization: Optimization, training: Training, resume: bool = False) -> State:
+    """Train until the last step, or until Ctrl-C or SIGTERM, which save a checkpoint first.
+
+    Every draw is a function of the seed and the step, so that a run killed at any point and resumed ends with the same
+    weights as one that was not.
+
+    Raises:
+        TrainingError: if a loss is not finite, or a checkpoint cannot be written.
+    """
+    optimizer = make_optimizer(run.model, run.weighting, optimization)
+    state = _resume(run, optimizer) if resume else State()
+    total = training.steps or training.epochs * run.steps_per_epoch
+    streams = [stream(state.step) for stream in run.streams.values()]
+    reports = Reports(
+        run.model,
+        run.weighting,
+        list(run.streams),
+        run.log,
+        run.fabric,
+        training.log_every,
+        training.picture_every,
+    )
+    first = run.fabric.is_global_zero
+    with _stop_signals() as stop, progress("training", total, state.step, quiet=not first) as tell:
+        while state.step < total and not _agreed(stop, state.step, training, run.fabric):
+            epoch = state.step // run.steps_per_epoch
+            set_learning_rates(optimizer, optimization.factor(epoch))
+            torch.manual_seed(derive(run.seed, "step", state.step, run.fabric.global_rank))
+            batches = [next(stream).to(run.fabric.device, non_blocking=True) for stream in streams]
+            step(run, optimizer, optimization, training, batches, reports)
+            state.step += 1
+            if state.step % run.steps_per_epoch == 0:
+                run.weighting.epoch_end()
+            tell(state.step, reports.after_step(state.step))
+            _evaluate_and_save(run, optimizer, training, state, last=state.step == total)
+        if state.step < total:
+            save(run, optimizer, state)
+    return state
+
+
+def step(
+    run: Run,
+    optimizer: torch.optim.Optimizer,
+    optimization: Optimization,
+    training: Training,
+    batches: Sequence[Batch],
+    reports: Reports,
+) -> None:
+    """Make one step on a batch of each data set."""
+    run.model.train()
+    passes = forward(run, batches)
+    merged = merge(passes)
+    reports.see(merged, passes, batches)
+    shared = [p for p in run.model.encoder.parameters() if p.requires_grad]
+    run.weighting.backward(merged, shared, run.fabric.backward)
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    average_gradients(trained, run.fabric)
+    if optimization.clip_gradient is not None:
+        nn.utils.clip_grad_norm_(trained, optimization.clip_gradient)
+    optimizer.step()
+    optimizer.zero_grad()
+    run.weighting.after_step(lambda: merge(forward(run, batches)).losses)
+
+
+def forward(run: Run, batches: Sequence[Batch]) -> list[Pass]:
+    """Run the model on a batch of each data set."""
+    with run.fabric.autocast():
+        return [run.model(batch) for batch in batches]
+
+
+def _evaluate_and_save(
+    run: Run, optimizer: torch.optim.Optimizer, training: Training, state: State, last: bool
+) -> None:
+    best = False
+    if last or state.step % training.evaluate_every == 0:
+        figures = run.validate() if run.fabric.is_global_zero else {}
+        if figures:
+            run.log.numbers(state.step, figures)
+        best = run.fabric.broadcast(_improves(figures, training, state))
+    if best or last or state.step % training.save_every == 0:
+        save(run, optimizer, state, best)
+
+
+def _improves(figures: Mapping[str, float], training: Training, state: State) -> bool:
+    """Return whether the monitored figure is the best so far, and note it."""
+    if training.monitor is None or not figures:
+        return False
+    if training.monitor not in figures:
+        raise ConfigError(f"monitor {training.monitor!r} is not measured; choose from {sorted(figures)}")
+    value = figures[training.monitor]
+    sign = 1 if training.monitor_mode == "min" else -1
+    if state.best is not None and not sign * value < sign * state.best:
+        return False
+    state.best = value
+    return True
+
+
+def save(run: Run, optimizer: torch.optim.Optimizer, state: State, best: bool = False) -> None:
+    """Write a checkpoint (the first process does).
+
+    Raises:
+        TrainingError: if a weight is not finite, or the checkpoint cannot be written.
+    """
+    if run.fabric.is_global_zero:
+        broken = [
+            n for n, x in run.model.state_dict().items() if x.is_floating_point() and not x.isfinite().all()
+        ]
+        if broken:
+            raise TrainingError(
+                f"weights are not finite after step {state.step}, first {broken[0]}; the last checkpoint is kept: "
+                "lower the learning rate or clip gradients"
+            )
+        tensors, plain = pack_optimizer(optimizer)
+        tensors |= {f"weighting.{name}": x for name, x in run.weighting.state_dict().items()}
+        run.checkpoints.save(
+            state.step,
+            model=run.model.state_dict(),
+            tensors=tensors,
+            state={"best": state.best, "optimizer": plain},
+            config=run.config,
+            best=best,
+        )
+    run.fabric.barrier()
+
+
+def _resume(run: Run, optimizer: torch.optim.Optimizer) -> State:
+    """Load the last checkpoint, or start where there is none."""
+    path = run.checkpoints.last()
+    if path is None:
+        return State()
+    restore(run.model, load_weights(path), path)
+    tensors, state = load_state(path)
+    restore(run.weighting, _with_prefix(tensors, "weighting."), path)
+    try:
+        unpack_optimizer(optimizer, _with_prefix(tensors, "optimizer."), state["optimizer"])
+        return State(step=int(state["step"]), best=state["best"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: its state does not fit this run ({error})") from error
+
+
+def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> Tensors:
+    return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect Ctrl-C and SIGTERM while the block runs; a second one acts as ever."""
+    received: list[int] = []
+    previous = {}
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, previous[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _agreed(stop: list[int], step: int, training: Training, fabric: Fabric) -> bool:
+    """Return whether to stop; several processes agree on it at each report."""
+    if fabric.world_size == 1:
+        return bool(stop)
+    if step % training.log_every:
+        return False
+    anyone = fabric.all_reduce(torch.tensor(float(bool(stop)), device=fabric.device), reduce_op="sum")
+    return bool(anyone)

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.autograd import gradcheck
+from torch.multiprocessing.spawn import spawn
+from torch.nn import functional
+from torch.testing import assert_close
+
+from mtdrive.losses import (
+    min_reprojection,
+    photometric_error,
+    smoothness,
+    ssim_distance,
+    ssim_statistics,
+    valid_mean,
+)
+
+few = settings(max_examples=25, deadline=None)
+seeds = st.integers(0, 2**31)
+
+
+def uniform(seed: int, *shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# Straight from the papers
+
+
+def plain_ssim_distance(x: Tensor, y: Tensor) -> Tensor:
+    def mean(image: Tensor) -> Tensor:
+        return functional.avg_pool2d(functional.pad(image, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
+
+    mu_x, mu_y = mean(x), mean(y)
+    var_x, var_y, cov = mean(x * x) - mu_x**2, mean(y * y) - mu_y**2, mean(x * y) - mu_x * mu_y
+    c1, c2 = 0.01**2, 0.03**2
+    ssim = (2 * mu_x * mu_y + c1) * (2 * cov + c2) / ((mu_x**2 + mu_y**2 + c1) * (var_x + var_y + c2))
+    return ((1 - ssim) / 2).clamp(0, 1)
+
+
+def plain_photometric_error(x: Tensor, y: Tensor, weight: float) -> Tensor:
+    return (weight * plain_ssim_distance(x, y) + (1 - weight) * (x - y).abs()).mean(1)
+
+
+def plain_smoothness(disparity: Tensor, image: Tensor) -> Tensor:
+    terms: dict[str, list[Tensor]] = {"x": [], "y": []}
+    batch, _, height, width = image.shape
+    for b in range(batch):
+        d = disparity[b, 0] / (disparity[b, 0].mean() + 1e-7)
+        for i in range(height):
+            for j in range(width):
+                for axis, (k, m) in {"x": (i, j + 1), "y": (i + 1, j)}.items():
+                    if k < height and m < width:
+                        edge = (image[b, :, k, m] - image[b, :, i, j]).abs().mean()
+                        terms[axis].append((d[k, m] - d[i, j]).abs() * torch.exp(-edge))
+    return torch.stack(terms["x"]).mean() + torch.stack(terms["y"]).mean()
+
+
+# SSIM and the photometric error
+
+
+def test_ssim_distance_is_that_of_the_paper() -> None:
+    x, y = uniform(0, 2, 3, 7, 9), uniform(1, 2, 3, 7, 9)
+    assert_close(ssim_distance(x, ssim_statistics(y)), plain_ssim_distance(x, y))
+
+
+def test_ssim_distance_keeps_its_digits_in_float32_on_flat_images() -> None:
+    x = 0.9 + 0.02 * uniform(0, 1, 3, 16, 16)
+    y = x + 0.002 * uniform(1, 1, 3, 16, 16)
+    found = ssim_distance(x.float(), ssim_statistics(y.float()))
+    assert_close(found.double(), plain_ssim_distance(x, y), atol=1e-3, rtol=0)
+
+
+@few
+@given(seeds)
+def test_ssim_distance_of_equal_images_is_exactly_zero(seed: int) -> None:
+    image = uniform(seed, 1, 3, 5, 6).float()
+    assert (ssim_distance(image, ssim_statistics(image)) == 0).all()
+
+
+@few
+@given(seeds)
+def test_ssim_distance_is_symmetric_and_within_0_and_1(seed: int) -> None:
+    x, y = uniform(seed, 1, 3, 5, 6), uniform(seed + 1, 1, 3, 5, 6)
+    distance = ssim_distance(x, ssim_statistics(y))
+    assert_close(distance, ssim_distance(y, ssim_statistics(x)))
+    assert ((distance >= 0) & (distance <= 1)).all()
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.85, 1.0])
+def test_photometric_error_is_that_of_the_paper(weight: float) -> None:
+    x, y = uniform(0, 2, 3, 7, 9), uniform(1, 2, 3, 7, 9)
+    assert_close(photometric_error(x, ssim_statistics(y), weight), plain_photometric_error(x, y, weight))
+
+
+def test_many_predictions_at_once_equal_each_alone() -> None:
+    predictions, image = uniform(0, 4, 2, 3, 3, 6, 7), uniform(1, 3, 3, 6, 7)
+    target = ssim_statistics(image)
+    errors = photometric_error(predictions, target)
+    assert errors.shape == (4, 2, 3, 6, 7)
+    for s in range(4):
+        for n in range(2):
+            assert_close(errors[s, n], photometric_error(predictions[s, n], target))
+
+
+def test_photometric_error_has_exact_gradients() -> None:
+    target = ssim_statistics(uniform(0, 1, 2, 4, 5))
+    prediction = uniform(1, 2, 1, 2, 4, 5).requires_grad_()
+    assert gradcheck(lambda x: ssim_distance(x, target), prediction)
+    assert gradcheck(lambda x: photometric_error(x, target), prediction)
+
+
+def test_bfloat16_images_are_compared_in_float32() -> None:
+    x, y = uniform(0, 1, 3, 16, 16).bfloat16(), uniform(1, 1, 3, 16, 16).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = photometric_error(x, ssim_statistics(y))
+    assert found.dtype == torch.float32
+    assert_close(found.double(), plain_photometric_error(x.double(), y.double(), 0.85), atol=1e-5, rtol=1e-4)
+
+
+# Minimum reprojection with auto-masking
+
+
+def test_min_reprojection_takes_the_best_warp_where_it_beats_the_best_identity() -> None:
+    warped, unwarped = uniform(0, 4, 2, 3, 5, 6), uniform(1, 2, 3, 5, 6)
+    error, mask = min_reprojection(warped, unwarped)
+    for s, b, i, j in torch.cartesian_prod(*map(torch.arange, (4, 3, 5, 6))).tolist():
+        best, rest = min(warped[s, :, b, i, j].tolist()), min(unwarped[:, b, i, j].tolist())
+        assert error[s, b, i, j] == min(best, rest)
+        assert mask[s, b, i, j] == (best < rest)
+    assert 0 < mask.float().mean() < 1
+
+
+def test_min_reprojection_needs_no_scales_and_may_have_more_sources_than_identities() -> None:
+    error, mask = min_reprojection(uniform(0, 3, 2, 5, 6), uniform(1, 1, 2, 5, 6))
+    assert error.shape == mask.shape == (2, 5, 6)
+
+
+def test_a_tie_does_not_train() -> None:
+    warped = uniform(0, 2, 1, 5, 6).requires_grad_()
+    error, mask = min_reprojection(warped, warped.detach())
+    (gradient,) = torch.autograd.grad(error.sum(), warped)
+    assert not mask.any()
+    assert (gradient == 0).all()
+
+
+def test_only_unmasked_pixels_have_a_gradient_and_identities_never() -> None:
+    warped, unwarped = uniform(0, 2, 1, 5, 6).requires_grad_(), uniform(1, 2, 1, 5, 6).requires_grad_()
+    error, mask = min_reprojection(warped, unwarped)
+    gradient, nothing = torch.autograd.grad(error.sum(), (warped, unwarped), allow_unused=True)
+    assert torch.equal(gradient.sum(0), mask.double())
+    assert nothing is None
+
+
+def test_min_reprojection_has_exact_gradients_away_from_ties() -> None:
+    levels = torch.randperm(60, generator=torch.Generator().manual_seed(0)).double().reshape(3, 1, 4, 5) / 60
+    identity = (levels[:1] + 1 / 120).detach()
+    assert gradcheck(lambda x: min_reprojection(x, identity).error, levels[1:].clone().requires_grad_())
+
+
+def test_a_standing_camera_with_identity_warp_teaches_nothing() -> None:
+    sources, image = uniform(0, 2, 1, 3, 6, 7), uniform(1, 1, 3, 6, 7)
+    target = ssim_statistics(image)
+    warped = sources[None].clone().requires_grad_()
+    error, mask = min_reprojection(photometric_error(warped, target), photometric_error(sources, target))
+    (gradient,) = torch.autograd.grad(error.mean(), warped)
+    assert not mask.any()
+    assert (gradient == 0).all()
+
+
+# Smoothness
+
+
+def test_smoothness_is_that_of_the_paper() -> None:
+    disparity, image = uniform(0, 2, 1, 4, 5), uniform(1, 2, 3, 4, 5)
+    assert_close(smoothness(disparity, image), plain_smoothness(disparity, image))
+
+
+@few
+@given(seeds, st.floats(0.1, 10))
+def test_smoothness_does_not_depend_on_the_scale_of_the_disparity(seed: int, scale: float) -> None:
+    disparity, image = uniform(seed, 2, 1, 4, 5) + 0.1, uniform(seed + 1, 2, 3, 4, 5)
+    assert_close(smoothness(scale * disparity, image), smoothness(disparity, image), rtol=1e-5, atol=0)
+
+
+def test_smoothness_of_a_constant_is_zero_and_an_edge_of_the_image_excuses_a_step() -> None:
+    step = torch.ones(1, 1, 4, 6).double()
+    assert smoothness(step, uniform(0, 1, 3, 4, 6)) == 0
+    step[..., 3:] = 2
+    plain, edge = torch.zeros(1, 3, 4, 6).double(), step.expand(1, 3, 4, 6) - 1
+    assert_close(smoothness(step, edge), smoothness(step, plain) * torch.exp(torch.tensor(-1.0)).double())
+
+
+def test_smoothness_has_exact_gradients() -> None:
+    image = uniform(0, 1, 3, 4, 5)
+    assert gradcheck(lambda x: smoothness(x, image), uniform(1, 1, 1, 4, 5).requires_grad_())
+
+
+def test_smoothness_of_bfloat16_is_computed_in_float32() -> None:
+    disparity, image = uniform(0, 1, 1, 4, 5).bfloat16(), uniform(1, 1, 3, 4, 5).bfloat16()
+    found = smoothness(disparity, image)
+    assert_close(found.double(), plain_smoothness(disparity.double(), image.double()), rtol=1e-5, atol=0)
+    assert found.dtype == torch.float32
+
+
+# Means over valid values
+
+
+def test_valid_mean_is_the_mean_of_the_valid() -> None:
+    values, mask = uniform(0, 4, 5), uniform(1, 4, 5) > 0.5
+    assert_close(valid_mean(values, mask), values[mask].mean())
+
+
+def test_valid_mean_counts_each_value_under_a_mask_that_broadcasts() -> None:
+    values, mask = uniform(0, 2, 3, 4, 5), uniform(1, 2, 1, 4, 5) > 0.5
+    assert_close(valid_mean(values, mask), values[mask.expand_as(values)].mean())
+
+
+def test_valid_mean_of_nothing_is_zero_with_zero_gradient() -> None:
+    values = torch.full((4,), torch.nan, requires_grad=True)
+    mean = valid_mean(values, torch.zeros(4, dtype=torch.bool))
+    (gradient,) = torch.autograd.grad(mean, values)
+    assert mean == 0
+    assert (gradient == 0).all()
+
+
+def test_what_is_masked_may_be_nan_or_infinite() -> None:
+    values = torch.tensor([1.0, torch.nan, 3.0, torch.inf], requires_grad=True)
+    mean = valid_mean(values, torch.tensor([True, False, True, False]))
+    (gradient,) = torch.autograd.grad(mean, values)
+    assert mean == 2
+    assert_close(gradient, torch.tensor([0.5, 0, 0.5, 0]))
+
+
+def test_valid_mean_has_exact_gradients_and_float32_for_bfloat16() -> None:
+    mask = uniform(1, 4, 5) > 0.5
+    assert gradcheck(lambda x: valid_mean(x, mask), uniform(0, 4, 5).requires_grad_())
+    assert valid_mean(torch.ones(300, dtype=torch.bfloat16), torch.ones(300, dtype=torch.bool)) == 1
+    assert valid_mean(uniform(0, 4, 5).bfloat16(), mask).dtype == torch.float32
+
+
+SHARES = {
+    "unequal": [[True, False, False], [True, True, True]],
+    "one empty": [[False, False, False], [True, True, False]],
+    "both empty": [[False, False, False], [False, False, False]],
+}
+DATA = torch.tensor([[1.0, 5.0, 3.0], [2.0, 7.0, 4.0]])
+
+
+def check_rank(rank: int, folder: str) -> None:
+    """What each of two processes runs: its gradient, averaged over both, is that of one process."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    try:
+        for share in SHARES.values():
+            mask, weight = torch.tensor(share), torch.ones((), requires_grad=True)
+            mean = valid_mean(weight**2 * DATA[rank], mask[rank])
+            both = torch.stack([mean.detach(), *torch.autograd.grad(mean, weight)])
+            dist.all_reduce(both)
+            expected = DATA[mask].mean() if mask.any() else torch.tensor(0.0)
+            assert_close(both / 2, torch.stack([expected, 2 * expected]))
+    finally:
+        dist.destroy_process_group()
+
+
+def test_two_processes_average_to_the_mean_of_one(tmp_path: Path) -> None:
+    spawn(check_rank, args=(str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
