@@ -111,11 +111,11 @@ def _require(promise: bool, message: str) -> None:
 
 def _check_training(model: Model, batch: Batch) -> None:
     model.train().zero_grad()
-    result = model(batch)
-    for name, term in result.terms.items():
+    terms = model.task("task").loss(model.predict(batch.inputs)["task"], batch)
+    for name, term in terms.items():
         _require(term.ndim == 0, f"term {name} should be a scalar; found shape {tuple(term.shape)}")
-        _require(bool(term.isfinite()), f"term {name} should be finite; found {float(term)}")
-    result.losses["task"].backward()
+        _require(bool(term.isfinite()), f"term {name} should be finite; found {float(term.detach())}")
+    torch.autograd.backward(torch.stack(list(terms.values())).sum())
     for name, parameter in model.task("task").named_parameters():
         _require(parameter.grad is not None, f"the loss does not depend on the parameter {name}")
     if model.task("task").reads:

@@ -68,11 +68,20 @@ class Encoder(nn.Module):
         """Return the pyramid, fine to coarse, of images in [0, 1]; `c` is 3 times `self.images`.
 
         Raises:
-            ConfigError: if the size does not fit; see `check_size`.
+            ConfigError: if the size does not fit, see `check_size`, or the backbone breaks its own strides.
         """
-        self.check_size(*images.shape[-2:])
+        height, width = images.shape[-2:]
+        self.check_size(height, width)
         levels = self.net((images - self.mean) / self.std)
-        return [x.permute(0, 3, 1, 2) for x in levels] if self._channels_come_last else list(levels)
+        if self._channels_come_last:
+            levels = [x.permute(0, 3, 1, 2) for x in levels]
+        found = tuple(levels[-1].shape[-2:])
+        promised = (height // self.strides[-1], width // self.strides[-1])
+        if found != promised:  # the Inception family does not pad
+            raise ConfigError(
+                f"{self.name} gives a level of {_by(*found)}, expected {_by(*promised)}; {_ADVICE}"
+            )
+        return list(levels)
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse images whose size the backbone does not take.

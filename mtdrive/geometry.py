@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import roma  # type: ignore[import-untyped]
+import roma
 import torch
 from einops import pack, rearrange, unpack
 from jaxtyping import Bool, Float
@@ -232,7 +232,7 @@ def _apply(
 
 def _perspective(homogeneous: Float[Tensor, "*b 3 h w"]) -> Projection:
     """Divide by the last coordinate; a clamp keeps value and gradient finite behind the camera."""
-    xy, z = homogeneous.split([2, 1], dim=-3)
+    xy, z = torch.split(homogeneous, [2, 1], dim=-3)
     return Projection(xy * z.clamp(min=NEAR).reciprocal(), (z >= NEAR).squeeze(-3))
 
 

@@ -64,7 +64,7 @@ def photometric_error(
 ) -> Float[Tensor, "*n b h w"]:
     """Return SSIM and absolute distance of each pixel, weighted and averaged over channels.
 
-    Eq. 2 of Godard et al. Any leading axes, such as scales and sources, share the one target (b c h w).
+    As in Godard et al. Any leading axes, such as scales and sources, share the one target (b c h w).
     """
     predicted = ssim_statistics(prediction)
     difference = (predicted.image - target.image).abs().mean(dim=-3)
@@ -77,8 +77,8 @@ def min_reprojection(
 ) -> Reprojection:
     """Take the best of `n` warped sources, where it beats the best of `m` unwarped ones.
 
-    Eq. 4 and 5 of Godard et al., word for word: a tie does not train. Other pixels count with their identity
-    error, which has no gradient, so that the mean over all pixels stays a mean.
+    The mask is Eq. 5 of Godard et al.: a tie does not train. Other pixels count with their identity error,
+    which has no gradient, as in the authors' minimum over both.
     """
     best = reprojection.amin(dim=-4)
     rest = identity.detach().amin(dim=0)
@@ -89,7 +89,7 @@ def min_reprojection(
 def smoothness(disparity: Float[Tensor, "b 1 h w"], image: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
     """Return the slope of the disparity relative to its mean, less where the image has edges.
 
-    Eq. 3 of Godard et al.; disparity in any unit, image in [0, 1] of the same size.
+    As in Godard et al.; disparity in any unit, image in [0, 1] of the same size.
     """
     disparity, image = upcast(disparity), upcast(image)
     relative = disparity / (disparity.mean(dim=(-2, -1), keepdim=True) + 1e-7)

@@ -58,7 +58,7 @@ def load_weights(net: nn.Module, name: str, weights: str) -> None:
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise CheckpointError(
-            f"the weights {weights!r} are not those of {name}: {'; '.join(problems[:3])}{more}; "
+            f"the weights {weights!r} do not fit {name}: {'; '.join(problems[:3])}{more}; "
             "choose the backbone that they were trained as"
         )
     net.load_state_dict(found, strict=False)

@@ -26,7 +26,7 @@ def generator(seed: int, *key: str | int) -> torch.Generator:
 
 @contextmanager
 def seeded(seed: int, *key: str | int) -> Iterator[None]:
-    """Run a block under torch's global generators seeded for `key`; they are restored afterwards."""
-    with torch.random.fork_rng():
+    """Run a block under the global CPU generator seeded for `key`; it is restored afterwards."""
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, *key))
         yield

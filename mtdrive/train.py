@@ -79,7 +79,7 @@ class Run:
     """By data set: endless batches from a step on."""
     steps_per_epoch: int
     validate: Callable[[], dict[str, float]]
-    """Figures on the validation data, computed by the first process only; empty where there are none."""
+    """Figures on all of the validation data, the same in every process; empty where there are none."""
     log: Log
     checkpoints: Checkpoints
     config: str
@@ -163,10 +163,10 @@ def _evaluate_and_save(
 ) -> None:
     best = False
     if last or state.step % training.evaluate_every == 0:
-        figures = run.validate() if run.fabric.is_global_zero else {}
+        figures = run.validate()
         if figures:
             run.log.numbers(state.step, figures)
-        best = run.fabric.broadcast(_improves(figures, training, state))
+        best = _improves(figures, training, state)
     if best or last or state.step % training.save_every == 0:
         save(run, optimizer, state, best)
 

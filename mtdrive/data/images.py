@@ -73,6 +73,7 @@ def write_depth_png(path: Path, depth: Float[np.ndarray, "h w"]) -> None:
         )
     content = io.BytesIO()
     Image.fromarray(steps.astype(np.uint16)).save(content, "PNG")
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content.getvalue())
 
 

@@ -51,6 +51,8 @@ class KittiRaw(Source):
     def __post_init__(self) -> None:
         if self.only_labelled and self.depth == "none":
             raise ConfigError("only_labelled needs a label: set depth to lidar or proj_depth")
+        if self.every < 1:
+            raise ConfigError(f"every must be at least 1, found {self.every}")
 
     @property
     def folder(self) -> Path:
@@ -109,7 +111,7 @@ class KittiRaw(Source):
         if not sides:
             names = " or ".join(FOLDERS[side] for side in asked)
             raise DataError(
-                f"{self.folder / drive}: no images in {names}/data; drives are named like "
+                f"{self.folder / drive}: no images in {names}/data from start to stop; drives are named like "
                 "2011_09_26/2011_09_26_drive_0095_sync and hold 0000000000.png or .jpg"
             )
         return sides

@@ -17,7 +17,7 @@ from torch import Tensor
 from mtdrive.data.folders import ImageFolder, image_folder, warn_of_gap
 from mtdrive.data.kitti_calibration import Calibration, offset, parse_numbers, read_calibration, rig
 from mtdrive.data.recording import Recording, Size, Source, Target, rescale
-from mtdrive.errors import DataError
+from mtdrive.errors import ConfigError, DataError
 
 Camera = Literal["image_0", "image_1", "image_2", "image_3"]
 """0 and 1 are the left and right grey cameras, 2 and 3 the colour ones."""
@@ -52,6 +52,10 @@ class KittiOdometry(Source):
     """The first frame to use."""
     stop: int | None = None
     """The frame after the last one to use."""
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ConfigError(f"every must be at least 1, found {self.every}")
 
     def targets(self) -> list[Target]:
         """Return the frames of all sequences.

@@ -99,7 +99,7 @@ def eigen_zhou(
     ]
     if not lines:
         raise DataError(
-            f"{root}: nothing to train on: {len(chosen) - len(kept)} of {len(chosen)} drives are test scenes, "
+            f"{root}: no target: {len(chosen) - len(kept)} of {len(chosen)} drives are test scenes, "
             "the others have no moving frame with two neighbours; download training drives"
         )
     drawn = [derive(seed, "kitti validation", str(line)) < validation * _SEED_RANGE for line in lines]

@@ -94,8 +94,7 @@ def resample(depth: Float32[np.ndarray, "h w"], size: Size) -> Float32[np.ndarra
     (h, w), (height, width) = depth.shape, size
     y = np.rint((rows + 0.5) * height / h - 0.5)
     x = np.rint((columns + 0.5) * width / w - 0.5)
-    # A half rounds to even, which is one pixel outside the first or last when the map is enlarged.
-    return nearest(y.clip(0, height - 1), x.clip(0, width - 1), depth[rows, columns].astype(np.float64), size)
+    return nearest(y, x, depth[rows, columns].astype(np.float64), size)
 
 
 def _eigen(

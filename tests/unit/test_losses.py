@@ -13,6 +13,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn import functional
 from torch.testing import assert_close
 
+from mtdrive.geometry import inverse_warp, pose_matrix
 from mtdrive.losses import (
     min_reprojection,
     photometric_error,
@@ -172,6 +173,47 @@ def test_a_standing_camera_with_identity_warp_teaches_nothing() -> None:
     (gradient,) = torch.autograd.grad(error.mean(), warped)
     assert not mask.any()
     assert (gradient == 0).all()
+
+
+# The objective of view synthesis, as a depth task composes it
+
+
+def plain_objective(sources: Tensor, image: Tensor, depth: Tensor, k: Tensor, poses: Tensor) -> Tensor:
+    """One scale, one source and one identity at a time, as in the paper."""
+    batch, _, height, width = image.shape
+    y, x = torch.meshgrid(torch.arange(height).double(), torch.arange(width).double(), indexing="ij")
+    pixels = torch.stack([x, y, torch.ones_like(x)]).reshape(3, -1)
+    identities = torch.stack([plain_photometric_error(source, image, 0.85) for source in sources])
+    losses = []
+    for scale in depth:
+        errors = []
+        for source, pose in zip(sources, poses, strict=True):
+            points = scale.reshape(batch, 1, -1) * (torch.linalg.inv(k) @ pixels)
+            seen = k @ (pose[:, :3, :3] @ points + pose[:, :3, 3:])
+            u, v = seen[:, 0] / seen[:, 2], seen[:, 1] / seen[:, 2]
+            grid = torch.stack([2 * u / (width - 1) - 1, 2 * v / (height - 1) - 1], -1)
+            grid = grid.reshape(batch, height, width, 2)
+            warped = functional.grid_sample(source, grid, padding_mode="border", align_corners=True)
+            errors.append(plain_photometric_error(warped, image, 0.85))
+        best, rest = torch.stack(errors).amin(0), identities.amin(0)
+        losses.append(torch.where(best < rest, best, rest).mean())
+    return torch.stack(losses).mean()
+
+
+def test_all_scales_and_sources_at_once_give_the_loss_and_gradients_of_the_plain_objective() -> None:
+    sources, image = uniform(0, 2, 2, 3, 8, 10), uniform(1, 2, 3, 8, 10)
+    depth = (2 + 8 * uniform(2, 4, 2, 1, 8, 10)).requires_grad_()
+    vectors = (0.1 * uniform(3, 2, 2, 2, 3) - 0.05).requires_grad_()
+    k = torch.tensor([[8.0, 0, 4.2], [0, 7.0, 3.6], [0, 0, 1]]).double().expand(2, 3, 3)
+    poses = pose_matrix(*vectors)
+    target = ssim_statistics(image)
+    images, _ = inverse_warp(sources, depth, k, k.expand(2, 2, 3, 3), poses)
+    errors = min_reprojection(photometric_error(images, target), photometric_error(sources, target))
+    found, expected = errors.error.mean(), plain_objective(sources, image, depth, k, poses)
+    assert 0 < errors.mask.float().mean() < 1
+    assert_close(found, expected)
+    gradients = torch.autograd.grad(found, (depth, vectors), retain_graph=True)
+    assert_close(gradients, torch.autograd.grad(expected, (depth, vectors)))
 
 
 # Smoothness
