@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -181,7 +181,7 @@ class Batch:
 
 def _each(value: Moved, function: Callable[[Tensor], Tensor]) -> Moved:
     """Apply `function` to every tensor of a dataclass, nested ones included."""
-    changed = {f.name: _apply(getattr(value, f.name), function) for f in fields(value)}
+    changed: dict[str, Any] = {f.name: _apply(getattr(value, f.name), function) for f in fields(value)}
     return replace(value, **changed)
 
 

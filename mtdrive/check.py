@@ -31,8 +31,8 @@ def check_task(
     """Check that a task keeps the contract of `mtdrive.task.Task`.
 
     Its terms are finite scalars; gradients reach the encoder and each of its own parameters; it predicts
-    without labels; items do not depend on each other or on their order in evaluation mode; it runs at several sizes;
-    it can be copied and its state restored; metrics and pictures have the right form.
+    without labels; in evaluation mode items do not depend on each other or on their order; it runs at several
+    sizes; it can be copied and its state restored; metrics and pictures have the right form.
 
     Args:
         make: builds the task on an encoder; usually the class.

@@ -92,8 +92,8 @@ class Checkpoints:
             _sync_folder(path.parent)
         except OSError as error:
             raise TrainingError(
-                f"checkpoint {path} could not be written ({error.strerror}); earlier checkpoints are untouched: "
-                "free space and continue with --resume"
+                f"checkpoint {path} could not be written ({error.strerror}); earlier checkpoints are "
+                "untouched: free space and continue with --resume"
             ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -117,7 +117,7 @@ class Checkpoints:
 
     def last(self) -> Path | None:
         """Return the newest checkpoint, or None."""
-        return (self.steps() or [None])[-1]
+        return next(reversed(self.steps()), None)
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> Tensors:
@@ -172,7 +172,8 @@ def load_config(checkpoint: Path) -> str:
     path = checkpoint / "config.yaml"
     if not path.is_file():
         raise CheckpointError(
-            f"{checkpoint}: is no checkpoint, it has no config.yaml; give a folder such as runs/NAME/checkpoints/last"
+            f"{checkpoint}: is no checkpoint, it has no config.yaml; "
+            "give a folder such as runs/NAME/checkpoints/last"
         )
     return path.read_text()
 
@@ -182,7 +183,8 @@ def _load_tensors(path: Path) -> Tensors:
         return safetensors.torch.load(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{path}: is not a whole safetensors file ({error}); nothing in it was run; use another checkpoint"
+            f"{path}: is not a whole safetensors file ({error}); nothing in it was run; "
+            "use another checkpoint"
         ) from error
 
 

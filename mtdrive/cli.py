@@ -64,7 +64,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--config",
         action="append",
         metavar="FILE",
-        help="a YAML file, or one that ships, such as systems/monodepth2_m; later ones are laid over earlier ones",
+        help="a YAML file, or one that ships, such as systems/monodepth2_m; later ones lie over earlier ones",
     )
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where logs, pictures and checkpoints go")
     parser.add_argument("--resume", action="store_true", help="continue the run in the folder, or start it")
@@ -84,7 +84,7 @@ def _train(options: argparse.Namespace, rest: list[str]) -> None:
     if not options.config or options.folder is None:
         raise ConfigError("train needs --config FILE and --folder DIR; see mtdrive train --help")
     configs = [text for name in options.config for text in ("--config", name)]
-    experiment.train(experiment.parse([*configs, *rest]), options.folder, options.resume)
+    experiment.train([*configs, *rest], options.folder, options.resume)
 
 
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -96,8 +96,8 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         settings=True,
     )
     parser.usage = (
-        "mtdrive evaluate CHECKPOINT [--config FILE] [--source CLASS --source.SETTING VALUE ...] [--protocol ...] "
-        "[--out DIR]"
+        "mtdrive evaluate CHECKPOINT [--config FILE] [--source CLASS --source.SETTING VALUE ...] "
+        "[--protocol eigen] [--scaling median] [--flip true] [--out DIR]"
     )
     parser.add_argument(
         "checkpoint", type=Path, help="a checkpoint folder, such as runs/NAME/checkpoints/best"
@@ -193,9 +193,10 @@ def _add_split(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _split(options: argparse.Namespace, rest: list[str]) -> None:
-    from mtdrive.data.kitti_splits import write_eigen_zhou
+    from mtdrive.data.kitti_splits import eigen_zhou, write_split
 
-    counts = write_eigen_zhou(
-        options.root, options.test_scenes, options.static_frames, options.out, seed=options.seed
-    )
-    sys.stdout.write("".join(f"{path}: {n} frames\n" for path, n in counts.items()))
+    lists = eigen_zhou(options.root, options.test_scenes, options.static_frames, seed=options.seed)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, lines in zip(("train_files.txt", "val_files.txt"), lists, strict=True):
+        write_split(options.out / name, lines)
+        sys.stdout.write(f"{options.out / name}: {len(lines)} frames\n")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from mtdrive.data.recording import Recording, Size, Source, Target
 from mtdrive.data.windows import resized
 from mtdrive.errors import ConfigError, DataError
 from mtdrive.log import progress
-from mtdrive.metrics import PROTOCOLS, DepthProtocol, Scaling, flip_average, score_image
+from mtdrive.metrics import PROTOCOLS, DepthProtocol, flip_average, score_image
 from mtdrive.model import Model
 from mtdrive.score import DepthScore
 
@@ -60,13 +60,6 @@ def _mean(rows: list[tuple[float, int]]) -> float:
     return sum(x * n for x, n in rows) / sum(n for _, n in rows)
 
 
-class PredictsDisparity(Protocol):
-    """A task that can be scored as depth."""
-
-    def disparity(self, output: object) -> Float[Tensor, "b h w"]:
-        """Return disparity in 1/m at the highest resolution that it predicts."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class DepthEvaluation:
     """Which frames a depth network is scored on, and how."""
@@ -83,6 +76,7 @@ class DepthEvaluation:
     flip: bool = False
     """Average with the prediction for the mirrored image (post-processing of Godard et al., CVPR 2017)."""
     task: str = "depth"
+    """The task to score: one with a method `disparity`, such as `mtdrive.tasks.depth.Depth`."""
     batch_size: int = 8
 
     @property
@@ -135,16 +129,19 @@ def predict_disparities(
     model: Model, evaluation: DepthEvaluation, targets: Iterable[Target], size: Size, device: torch.device
 ) -> Float[np.ndarray, "b h w"]:
     """Return the disparities, in 1/m, of some frames."""
-    task = model.task(evaluation.task)
+    task: Any = model.task(evaluation.task)
     if not hasattr(task, "disparity"):
         raise ConfigError(f"task {evaluation.task!r} does not predict disparity; choose a depth task")
+
+    def predict(inputs: Inputs) -> Float[Tensor, "b h w"]:
+        disparity: Tensor = task.disparity(model.predict(inputs, [evaluation.task])[evaluation.task])
+        return disparity.cpu().double()
+
     inputs = _inputs([(t.recording, t.frame) for t in targets], size).to(device)
-    disparity = task.disparity(model.predict(inputs, [evaluation.task])[evaluation.task])
-    if evaluation.flip:
-        flipped = Inputs(views=inputs.views, images=inputs.images.flip(-1), intrinsics=inputs.intrinsics)
-        mirrored = task.disparity(model.predict(flipped, [evaluation.task])[evaluation.task]).flip(-1)
-        return flip_average(disparity.cpu().double().numpy(), mirrored.cpu().double().numpy())
-    return disparity.cpu().double().numpy()
+    if not evaluation.flip:
+        return predict(inputs).numpy()
+    mirrored = replace(inputs, images=inputs.images.flip(-1))
+    return flip_average(predict(inputs).numpy(), predict(mirrored).flip(-1).numpy())
 
 
 def _inputs(frames: list[tuple[Recording, int]], size: Size) -> Inputs:

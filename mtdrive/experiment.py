@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,9 +14,8 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning_fabric import Fabric
 
-from mtdrive import configs, data, tasks, weighting
 from mtdrive.batch import Batch, View
-from mtdrive.checkpoint import Checkpoints, load_config, load_weights, restore, write_atomically
+from mtdrive.checkpoint import Checkpoints, load_config, load_weights, restore
 from mtdrive.data.augment import Augment
 from mtdrive.data.loaders import Order, evaluation_loader, training_loader
 from mtdrive.data.recording import Size, Source
@@ -32,6 +29,7 @@ from mtdrive.optimization import Optimization
 from mtdrive.pretrained import without_pretrained
 from mtdrive.randomness import derive, seeded
 from mtdrive.score import DepthScore
+from mtdrive.settings import claim, parse, schema
 from mtdrive.task import Coupling, Kind, Task
 from mtdrive.train import Run, State, Training, fit
 from mtdrive.weighting import Weighting
@@ -77,60 +75,9 @@ class Experiment:
     seed: int = 0
 
 
-def import_parts() -> None:
-    """Import every task, weighting and reader that ships, so that configurations may name classes without their path."""
-    for package in (tasks, weighting, data):
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            importlib.import_module(module.name)
-
-
 def parser() -> ArgumentParser:
-    """Return the parser of configurations: the constructors' types are its schema."""
-    import_parts()
-    result = ArgumentParser(prog="mtdrive train", exit_on_error=False)
-    result.add_argument("--config", action="config")
-    result.add_class_arguments(Experiment, None)
-    return result
-
-
-def find_config(name: str) -> str:
-    """Return the path of a configuration: a file, or one that ships with mtdrive, `systems/monodepth2_m`.
-
-    Raises:
-        ConfigError: if there is none.
-    """
-    shipped = Path(str(configs.__path__[0]))
-    for path in (Path(name), shipped / name, shipped / f"{name}.yaml"):
-        if path.is_file():
-            return str(path)
-    known = sorted(str(p.relative_to(shipped).with_suffix("")) for p in shipped.rglob("*.yaml"))
-    raise ConfigError(f"there is no configuration {name}; give a file, or one of {', '.join(known)}")
-
-
-def parse(arguments: Sequence[str]) -> Namespace:
-    """Return the settings of a command line: `--config FILE` (several are laid over each other) and overrides.
-
-    Raises:
-        ConfigError: names the setting that is misspelt or mistyped.
-    """
-    return _parsed(parser(), arguments)
-
-
-def _parsed(by: ArgumentParser, arguments: Sequence[str]) -> Namespace:
-    arguments = list(arguments)
-    for i, argument in enumerate(arguments[:-1]):
-        if argument == "--config":
-            arguments[i + 1] = find_config(arguments[i + 1])
-    try:
-        return by.parse_args(arguments)
-    except (ArgumentError, yaml.YAMLError, OSError) as error:
-        raise ConfigError(f"the settings do not fit: {' '.join(str(error).split())}") from error
-
-
-def dump(settings: Namespace) -> str:
-    """Return all settings, defaults included, as YAML."""
-    text: str = parser().dump(settings.clone(), skip_none=False)
-    return text
+    """Return the parser of training runs."""
+    return schema("train", Experiment)
 
 
 def instantiate(settings: Namespace) -> Experiment:
@@ -174,24 +121,25 @@ def check_mix(model: Model, mix: Mapping[str, Windows]) -> None:
     for name in model.kinds:
         if name in trained:
             continue
-        part = model.couplings[name] if name in model.couplings else model.task(name)
+        part = model.part(name)
         offers = "; ".join(
             f"{data_set} has views {', '.join(map(str, w.views))} and labels {sorted(w.labels) or 'none'}"
             for data_set, w in mix.items()
         )
         raise ConfigError(
             f"{name!r} would never be trained: it needs views {', '.join(map(str, part.views))} and labels "
-            f"{sorted(part.needs) or 'none'}, but {offers}; add a data set that has them, or leave {name!r} out"
+            f"{sorted(part.needs) or 'none'}, but {offers}; add a data set that has them, or leave the task out"
         )
 
 
-def train(settings: Namespace, folder: Path, resume: bool = False) -> State:
-    """Train what the settings describe; everything is written to `folder`.
+def train(arguments: Sequence[str], folder: Path, resume: bool = False) -> State:
+    """Train what a command line describes; everything is written to `folder`.
 
     Raises:
         ConfigError: if the folder holds a run and `resume` is not set, or holds another run.
     """
-    config = dump(settings)
+    settings = parse(parser(), arguments)
+    config: str = parser().dump(settings.clone(), skip_none=False)
     claim(folder, config, resume)
     experiment = instantiate(settings)
     run = prepare(experiment, folder, config, resume)
@@ -210,7 +158,9 @@ def prepare(experiment: Experiment, folder: Path, config: str, resume: bool) -> 
     model = build_model(experiment)
     mix = {name: windows(experiment, model, d, name, True) for name, d in experiment.data.items()}
     check_mix(model, mix)
-    model.to(fabric.device, memory_format=torch.channels_last if training.channels_last else None)
+    model.to(fabric.device)
+    if training.channels_last:
+        model.to(memory_format=torch.channels_last)
     checkpoints = Checkpoints(folder / "checkpoints")
     last = checkpoints.last() if resume else None
     step = int(last.name.removeprefix("step_")) if last else 0
@@ -279,43 +229,6 @@ def _validation(experiment: Experiment, model: Model, fabric: Fabric) -> Callabl
     return validate
 
 
-def claim(folder: Path, config: str, resume: bool) -> None:
-    """Make `folder` the run's, or check that it is.
-
-    Raises:
-        ConfigError: if it holds a run and `resume` is not set, or holds a run with other settings.
-    """
-    path = folder / "config.yaml"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, config.encode())
-    elif not resume:
-        raise ConfigError(
-            f"{folder} already holds a run; add --resume to continue it, or choose another folder"
-        )
-    elif changed := sorted(_changed(yaml.safe_load(path.read_text()), yaml.safe_load(config))):
-        raise ConfigError(
-            f"{folder} holds a run with other settings: {', '.join(changed[:5])}; give the same settings, or "
-            "choose another folder"
-        )
-
-
-def _free(path: str) -> bool:
-    """Return whether a resumed run may change a setting: what decides when it stops and what it reports."""
-    if path.startswith("training."):
-        return path not in ("training.precision", "training.channels_last")
-    return path.startswith(("validation.", "config")) or path.endswith(".workers")
-
-
-def _changed(old: object, new: object, path: str = "") -> Iterator[str]:
-    """Yield the paths of the settings that differ and must not."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in old.keys() | new.keys():
-            yield from _changed(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
-    elif old != new and not _free(path):
-        yield path
-
-
 @dataclass(frozen=True)
 class Trained:
     """The model of a checkpoint."""
@@ -351,10 +264,7 @@ def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> Trained:
 
 def evaluation_parser() -> ArgumentParser:
     """Return the parser of evaluations."""
-    import_parts()
-    result = ArgumentParser(prog="mtdrive evaluate CHECKPOINT", exit_on_error=False)
-    result.add_argument("--config", action="config")
-    result.add_class_arguments(DepthEvaluation, None)
+    result = schema("evaluate CHECKPOINT", DepthEvaluation)
     result.add_argument("--accelerator", type=Literal["auto", "cpu", "cuda"], default="auto")
     return result
 
@@ -368,7 +278,7 @@ def evaluate(checkpoint: Path, arguments: Sequence[str]) -> DepthScore:
         DataError: if a frame or its ground truth is missing.
     """
     by = evaluation_parser()
-    values = vars(by.instantiate(_parsed(by, arguments)))
+    values = vars(by.instantiate(parse(by, arguments)))
     values.pop("config", None)
     device = Fabric(accelerator=values.pop("accelerator"), devices=1).device
     trained = load_model(checkpoint, device)

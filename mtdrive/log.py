@@ -175,8 +175,9 @@ class _Bar:
 
     def __call__(self, done: int, note: str = "") -> None:
         speed = self.bar.tasks[0].speed
-        fields = {"rate": f"{speed:.2f}/s" if speed else ""} | ({"note": note} if note else {})
-        self.bar.update(self.task, completed=done, **fields)
+        self.bar.update(self.task, completed=done, rate=f"{speed:.2f}/s" if speed else "")
+        if note:
+            self.bar.update(self.task, note=note)
 
 
 class _Lines:

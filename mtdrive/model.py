@@ -27,11 +27,11 @@ class Model(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.tasks = nn.ModuleDict(dict(tasks))
-        self.couplings = nn.ModuleDict(dict(couplings or {}))
         # nn.ModuleDict gives plain modules back; these keep the types.
-        self._tasks = dict(tasks)
-        self._couplings = dict(couplings or {})
+        self._tasks: dict[str, Task[Any]] = dict(tasks)
+        self._couplings: dict[str, Coupling] = dict(couplings or {})
+        self.tasks = nn.ModuleDict(self._tasks)
+        self.couplings = nn.ModuleDict(self._couplings)
         self._check_names()
 
     def _check_names(self) -> None:
@@ -40,24 +40,27 @@ class Model(nn.Module):
         for name, coupling in self._couplings.items():
             if missing := set(coupling.between) - self._tasks.keys():
                 raise ConfigError(
-                    f"coupling {name!r} is between {coupling.between}, but there is no task {sorted(missing)}; "
-                    f"the tasks are {sorted(self._tasks)}"
+                    f"coupling {name!r} is between {coupling.between}, but there is no task "
+                    f"{sorted(missing)}; the tasks are {sorted(self._tasks)}"
                 )
 
     @property
     def kinds(self) -> dict[str, Kind]:
         """The kind of every named loss."""
-        return {n: part.kind for n, part in (*self._tasks.items(), *self._couplings.items())}
+        return {name: self.part(name).kind for name in (*self._tasks, *self._couplings)}
 
     @property
     def views(self) -> tuple[View, ...]:
         """Every view that some part trains on."""
-        parts = (*self._tasks.values(), *self._couplings.values())
-        return tuple(sorted({view for part in parts for view in part.views}))
+        return tuple(sorted({view for name in self.kinds for view in self.part(name).views}))
 
     def task(self, name: str) -> Task[Any]:
         """Return a task by its name."""
         return self._tasks[name]
+
+    def part(self, name: str) -> Task[Any] | Coupling:
+        """Return a task or coupling by its name."""
+        return self._tasks[name] if name in self._tasks else self._couplings[name]
 
     def trainable(self, views: Iterable[View], labels: Iterable[str]) -> list[str]:
         """Return the tasks and couplings that batches with these views and labels train."""
@@ -78,8 +81,9 @@ class Model(nn.Module):
         active = self.trainable(batch.inputs.views, batch.labels)
         tasks = [name for name in active if name in self._tasks]
         if not tasks:
+            views = [str(view) for view in batch.inputs.views]
             raise DataError(
-                f"a batch with views {[str(v) for v in batch.inputs.views]} and labels {sorted(batch.labels)} "
+                f"a batch with views {views} and labels {sorted(batch.labels)} "
                 f"trains none of the tasks {sorted(self._tasks)}"
             )
         seed = int(torch.randint(2**62, ())) if self.training else None
@@ -127,7 +131,7 @@ class Model(nn.Module):
             return {}, []
         images = torch.stack([inputs.image(view) for view in views])
         levels = self.encoder(rearrange(images, "v b c h w -> (v b) c h w"))
-        # Gradients meet at views: a raw pyramid is no cut through the graph, since a level depends on finer ones.
+        # Gradients meet at views: a raw pyramid is no cut through the graph, a level depends on finer ones.
         shared = [level.view_as(level) for level in levels]
         per_view = zip(*(level.chunk(len(views)) for level in shared), strict=True)
         return dict(zip(views, per_view, strict=True)), shared

@@ -51,11 +51,12 @@ def make_optimizer(
         )
     for group in groups:
         group["initial_lr"] = group["lr"]
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimization.optimizer]
+    kind = torch.optim.Adam if optimization.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, fused=True)
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Give every group its initial rate times `factor`."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
 
@@ -64,8 +65,8 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
 def average_gradients(parameters: Sequence[nn.Parameter], fabric: Fabric) -> None:
     """Replace every gradient by its mean over the processes, in one reduction.
 
-    After the weighting rather than by a DDP wrapper, so that one path serves every method and the weighting's own parameters. A gradient
-    that some process lacks counts as zero there; one that all lack stays absent.
+    After the weighting rather than by a DDP wrapper, so that one path serves every method and the weighting's
+    own parameters. A gradient that some process lacks counts as zero there; one that all lack stays absent.
     """
     if fabric.world_size == 1:
         return

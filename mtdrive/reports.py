@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -75,8 +76,9 @@ class Reports:
             bad = [name for name, loss in losses.items() if not loss.isfinite()]
             if bad:
                 raise TrainingError(
-                    f"the loss of {', '.join(bad)} is not finite; the batch was {', '.join(names)}; the checkpoints "
-                    "hold the weights from before: look at these files, lower the learning rate or clip gradients"
+                    f"the loss of {', '.join(bad)} is not finite; the batch was {', '.join(names)}; "
+                    "checkpoints hold the weights from before: look at these files, lower the learning rate "
+                    "or clip gradients"
                 )
         self.unchecked.clear()
 
@@ -98,8 +100,8 @@ class Reports:
     def _take(self) -> dict[str, float]:
         """Return the means since the last report, over all processes, with weights and metrics."""
         names = list(self.sums)
-        means = torch.stack([self.sums[name] / self.counts[name] for name in names])
-        means = self.fabric.all_reduce(means, reduce_op="mean")
+        own = torch.stack([self.sums[name] / self.counts[name] for name in names])
+        means: Any = self.fabric.all_reduce(own, reduce_op="mean")
         self.sums, self.counts = {}, {}
         figures = {f"train/{name}": x for name, x in zip(names, means.tolist(), strict=True)}
         figures |= {f"weight/{name}": float(x) for name, x in self.weighting.weights().items()}

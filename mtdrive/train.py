@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -91,8 +91,8 @@ class Run:
 def fit(run: Run, optimization: Optimization, training: Training, resume: bool = False) -> State:
     """Train until the last step, or until Ctrl-C or SIGTERM, which save a checkpoint first.
 
-    Every draw is a function of the seed and the step, so that a run killed at any point and resumed ends with the same
-    weights as one that was not.
+    Every draw is a function of the seed and the step, so that a run killed at any point and resumed ends with
+    the same weights as one that was not.
 
     Raises:
         TrainingError: if a loss is not finite, or a checkpoint cannot be written.
@@ -197,8 +197,8 @@ def save(run: Run, optimizer: torch.optim.Optimizer, state: State, best: bool = 
         ]
         if broken:
             raise TrainingError(
-                f"weights are not finite after step {state.step}, first {broken[0]}; the last checkpoint is kept: "
-                "lower the learning rate or clip gradients"
+                f"weights are not finite after step {state.step}, first {broken[0]}; the last checkpoint is "
+                "kept: lower the learning rate or clip gradients"
             )
         tensors, plain = pack_optimizer(optimizer)
         tensors |= {f"weighting.{name}": x for name, x in run.weighting.state_dict().items()}
@@ -236,7 +236,7 @@ def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> Tensors:
 def _stop_signals() -> Iterator[list[int]]:
     """Collect Ctrl-C and SIGTERM while the block runs; a second one acts as ever."""
     received: list[int] = []
-    previous = {}
+    previous: dict[int, Any] = {}
 
     def receive(number: int, frame: FrameType | None) -> None:
         received.append(number)
@@ -247,8 +247,8 @@ def _stop_signals() -> Iterator[list[int]]:
     try:
         yield received
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for caught, handler in previous.items():
+            signal.signal(caught, handler)
 
 
 def _agreed(stop: list[int], step: int, training: Training, fabric: Fabric) -> bool:

@@ -95,7 +95,7 @@ class Term(ABC):
 
 
 class Photometric(Term):
-    """Full-resolution minimum reprojection with auto-masking, the mean over the scales (Godard et al., Eq. 2 to 5)."""
+    """Full-resolution minimum reprojection with auto-masking, averaged over scales (Godard et al., Eq. 2-5)."""
 
     def __init__(self, weight: float = 1.0, ssim_weight: float = 0.85) -> None:
         """Set the weights.
@@ -120,7 +120,7 @@ class Photometric(Term):
 
 
 class Smoothness(Term):
-    """Edge-aware slope of the mean-normalised disparity (Godard et al., Eq. 3), halved from scale to scale."""
+    """Edge-aware slope of the mean-normalised disparity, halved from scale to scale (Godard et al., Eq. 3)."""
 
     def __init__(self, weight: float = 1e-3) -> None:
         """Set the weight.
@@ -139,11 +139,8 @@ class Smoothness(Term):
 
 def _shrunk(image: Float[Tensor, "b 3 h w"], like: Float[Tensor, "b 1 i j"]) -> Float[Tensor, "b 3 i j"]:
     """Return the image at the size of a coarser map, by the mean over areas."""
-    return (
-        image
-        if image.shape[-2:] == like.shape[-2:]
-        else functional.adaptive_avg_pool2d(image, like.shape[-2:])
-    )
+    size = (like.shape[-2], like.shape[-1])
+    return image if image.shape[-2:] == size else functional.adaptive_avg_pool2d(image, size)
 
 
 class Depth(Task[Geometry]):
@@ -209,7 +206,7 @@ class Depth(Task[Geometry]):
         return disparity_to_depth(output.disparities[0][:, 0], self.min_depth, self.max_depth)[0]
 
     def metrics(self, output: Geometry, batch: Batch) -> dict[str, Tensor]:
-        """Return the depth errors after median scaling, and predicted beside known motion, as far as known."""
+        """Return depth errors after median scaling, and predicted beside known motion, as far as known."""
         columns: dict[str, Tensor] = {}
         if "depth" in batch.labels:
             columns |= depth_metrics(1 / self.disparity(output), batch.labels["depth"])
@@ -223,7 +220,7 @@ class Depth(Task[Geometry]):
         return columns
 
     def summarise(self, columns: Mapping[str, Tensor]) -> dict[str, float]:
-        """Return mean depth errors, and how predicted yaw and forward motion correlate with the known ones."""
+        """Return mean depth errors, and how predicted yaw and forward motion correlate with known ones."""
         motions = {n: x for n, x in columns.items() if n.startswith(("yaw_", "speed_"))}
         figures = super().summarise({n: x for n, x in columns.items() if n not in motions})
         for kind in ("yaw", "speed"):

@@ -119,8 +119,9 @@ class Windows(Dataset[Batch]):
         """Return `T_view,target`, NaN where the recording does not know it."""
         moved = _motion(target.recording, target.frame, self._frame(target, view))
         rig = target.recording.rig() if view.camera == "stereo" else torch.eye(4, dtype=torch.float64)
-        known = moved is not None and rig is not None
-        return rig @ moved if known else torch.full((4, 4), torch.nan, dtype=torch.float64)
+        if moved is None or rig is None:
+            return torch.full((4, 4), torch.nan, dtype=torch.float64)
+        return rig @ moved
 
 
 def _motion(recording: Recording, target: int, other: int) -> Float[Tensor, "4 4"] | None:

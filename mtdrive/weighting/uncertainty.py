@@ -51,7 +51,7 @@ class Uncertainty(Scalarization):
         return torch.stack([self._weight(n) * loss + 0.5 * s[n] for n, loss in losses.items()]).sum()
 
     def _weight(self, name: str) -> Tensor:
-        precision = (-self.log_variance[name]).exp()
+        precision: Tensor = (-self.log_variance[name]).exp()
         return precision if self.kinds[name] == "classification" else 0.5 * precision
 
     def weights(self) -> dict[str, Tensor]:

@@ -311,4 +311,4 @@ def check_rank(rank: int, folder: str) -> None:
 
 
 def test_two_processes_average_to_the_mean_of_one(tmp_path: Path) -> None:
-    spawn(check_rank, args=(str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
+    spawn(check_rank, args=(str(tmp_path),), nprocs=2)
