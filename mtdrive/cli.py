@@ -185,7 +185,7 @@ def _add_split(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--test-scenes", type=Path, required=True, metavar="FILE", help="test_scenes_eigen.txt"
     )
-    parser.add_argument("--static-frames", type=Path, metavar="FILE", help="static_frames.txt")
+    parser.add_argument("--static-frames", type=Path, required=True, metavar="FILE", help="static_frames.txt")
     parser.add_argument("--seed", type=int, default=0, help="of the validation frames")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="for train_files.txt, val_files.txt"

@@ -139,7 +139,7 @@ def train(arguments: Sequence[str], folder: Path, resume: bool = False) -> State
         ConfigError: if the folder holds a run and `resume` is not set, or holds another run.
     """
     settings = parse(parser(), arguments)
-    config: str = parser().dump(settings.clone(), skip_none=False)
+    config: str = parser().dump(settings)
     claim(folder, config, resume)
     experiment = instantiate(settings)
     run = prepare(experiment, folder, config, resume)
@@ -254,7 +254,7 @@ def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> Trained:
         raise CheckpointError(
             f"{checkpoint / 'config.yaml'}: does not fit this version of mtdrive: {error}"
         ) from error
-    size = next(iter(settings.data.values())).init_args.size
+    size = next(iter(settings.data.values())).size
     settings.data, settings.validation = {}, {}
     with without_pretrained():
         model = build_model(instantiate(settings))

@@ -98,8 +98,14 @@ def unpack_optimizer(
     own = optimizer.state_dict()["param_groups"]
     if [group["params"] for group in own] != groups:
         raise ValueError("the optimizer has other parameters")
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         number, name = key.split(".")
-        state.setdefault(int(number), {})[name] = tensor
+        state.setdefault(int(number), {})[name] = _laid_out_as(parameters[int(number)], tensor)
     optimizer.load_state_dict({"state": state, "param_groups": own})
+
+
+def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """Return a moment in its parameter's memory format: fused optimizers walk through both side by side."""
+    return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor

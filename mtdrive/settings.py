@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
 from mtdrive import configs, data, tasks, weighting
 from mtdrive.checkpoint import write_atomically
@@ -23,6 +23,7 @@ def schema(command: str, of: type) -> ArgumentParser:
     for package in (tasks, weighting, data):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
     result = ArgumentParser(prog=f"mtdrive {command}", exit_on_error=False)
     result.add_argument("--config", action="config")
     result.add_class_arguments(of, None)

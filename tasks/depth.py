@@ -21,7 +21,15 @@ from torch.nn import functional
 from mtdrive.batch import TARGET, Batch, Inputs, View
 from mtdrive.decoders import DisparityDecoder
 from mtdrive.encoder import Encoder
-from mtdrive.geometry import Warp, disparity_to_depth, euler_angles, inverse_warp, invert, pose_matrix
+from mtdrive.geometry import (
+    Warp,
+    disparity_to_depth,
+    euler_angles,
+    inverse_warp,
+    invert,
+    pose_matrix,
+    upcast,
+)
 from mtdrive.losses import Reprojection, min_reprojection, photometric_error, smoothness, ssim_statistics
 from mtdrive.metrics import depth_metrics, pearson
 from mtdrive.pose import Frame, PoseNetwork, SeparatePose
@@ -59,7 +67,7 @@ class Scene:
         """Depth from every scale, its disparity brought to the size of the image first."""
         size = self.target.shape[-2:]
         full = [
-            functional.interpolate(x.float(), size, mode="bilinear", align_corners=False)
+            functional.interpolate(upcast(x), size, mode="bilinear", align_corners=False)
             for x in self.geometry.disparities
         ]
         return disparity_to_depth(torch.stack(full), self.min_depth, self.max_depth)[1]
