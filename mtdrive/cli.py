@@ -10,22 +10,27 @@ from pathlib import Path
 
 from mtdrive.errors import MtdriveError
 
+Command = Callable[[argparse.Namespace, list[str]], int | None]
+"""Takes the options and the settings that the parser does not know; returns the exit status, None for 0."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 0, 1 for an error the user can mend, 130 after Ctrl-C."""
+    """Run a command and return its exit status.
+
+    0 if it finished, 1 for an error that the user can mend, 128 and the signal's number if one ended it.
+    """
     parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and not options.takes_settings:
         parser.error(f"unrecognised arguments: {' '.join(rest)}")
-    command: Callable[[argparse.Namespace, list[str]], None] = options.command
+    command: Command = options.command
     try:
-        command(options, rest)
+        return command(options, rest) or 0
     except MtdriveError as error:
         sys.stderr.write(f"mtdrive: error: {error}\n")
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _add(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
     name: str,
-    run: Callable[[argparse.Namespace, list[str]], None],
+    run: Command,
     text: str,
     settings: bool = False,
 ) -> argparse.ArgumentParser:
@@ -74,17 +79,21 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.epilog = "Any setting can be given as --NAME VALUE, for example --training.epochs 5 --seed 1."
 
 
-def _train(options: argparse.Namespace, rest: list[str]) -> None:
+def _train(options: argparse.Namespace, rest: list[str]) -> int:
     from mtdrive import experiment
     from mtdrive.errors import ConfigError
 
     if options.settings:
         sys.stdout.write(experiment.parser().format_help())
-        return
+        return 0
     if not options.config or options.folder is None:
         raise ConfigError("train needs --config FILE and --folder DIR; see mtdrive train --help")
     configs = [text for name in options.config for text in ("--config", name)]
-    experiment.train([*configs, *rest], options.folder, options.resume)
+    state = experiment.train([*configs, *rest], options.folder, options.resume)
+    if state.stopped_by is None:
+        return 0
+    sys.stderr.write(f"mtdrive: stopped and saved after step {state.step}; continue with --resume\n")
+    return 128 + state.stopped_by
 
 
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -172,8 +181,9 @@ def _show(figures: dict[str, float], as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*figures)
-    table.add_row(*(str(x) if isinstance(x, int) else f"{x:.4f}" for x in figures.values()))
+    table = Table("figure", "value")
+    for name, value in figures.items():
+        table.add_row(name, str(value) if isinstance(value, int) else f"{value:.4f}")
     Console().print(table)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning_fabric import Fabric
 
 from mtdrive.batch import Batch, View
-from mtdrive.checkpoint import Checkpoints, load_config, load_weights, restore
+from mtdrive.checkpoint import Checkpoints, load_config, load_weights, restore, write_atomically
 from mtdrive.data.augment import Augment
 from mtdrive.data.loaders import Order, evaluation_loader, training_loader
 from mtdrive.data.recording import Size, Source
@@ -29,7 +29,7 @@ from mtdrive.optimization import Optimization
 from mtdrive.pretrained import without_pretrained
 from mtdrive.randomness import derive, seeded
 from mtdrive.score import DepthScore
-from mtdrive.settings import claim, parse, schema
+from mtdrive.settings import check_free, parse, schema
 from mtdrive.task import Coupling, Kind, Task
 from mtdrive.train import Run, State, Training, fit
 from mtdrive.weighting import Weighting
@@ -118,18 +118,18 @@ def check_mix(model: Model, mix: Mapping[str, Windows]) -> None:
         ConfigError: names the part and what it lacks.
     """
     trained = {part for w in mix.values() for part in model.trainable(w.views, w.labels)}
+    offers = "; ".join(f"{name} has {_listed(w.views, w.labels)}" for name, w in mix.items())
     for name in model.kinds:
-        if name in trained:
-            continue
         part = model.part(name)
-        offers = "; ".join(
-            f"{data_set} has views {', '.join(map(str, w.views))} and labels {sorted(w.labels) or 'none'}"
-            for data_set, w in mix.items()
-        )
-        raise ConfigError(
-            f"{name!r} would never be trained: it needs views {', '.join(map(str, part.views))} and labels "
-            f"{sorted(part.needs) or 'none'}, but {offers}; add a data set that has them, or leave the task out"
-        )
+        if name not in trained:
+            raise ConfigError(
+                f"{name!r} would never be trained: it needs {_listed(part.views, part.needs)}, but {offers}; "
+                "add a data set that has them, or leave the task out"
+            )
+
+
+def _listed(views: Sequence[View], labels: Iterable[str]) -> str:
+    return f"views {', '.join(map(str, views))} and labels {', '.join(sorted(labels)) or 'none'}"
 
 
 def train(arguments: Sequence[str], folder: Path, resume: bool = False) -> State:
@@ -140,7 +140,7 @@ def train(arguments: Sequence[str], folder: Path, resume: bool = False) -> State
     """
     settings = parse(parser(), arguments)
     config: str = parser().dump(settings)
-    claim(folder, config, resume)
+    check_free(folder, config, resume)
     experiment = instantiate(settings)
     run = prepare(experiment, folder, config, resume)
     try:
@@ -150,7 +150,7 @@ def train(arguments: Sequence[str], folder: Path, resume: bool = False) -> State
 
 
 def prepare(experiment: Experiment, folder: Path, config: str, resume: bool) -> Run:
-    """Build everything that training works on."""
+    """Build everything that training works on; the folder is touched once the settings have proven good."""
     training = experiment.training
     if training.threads:
         torch.set_num_threads(training.threads)
@@ -161,6 +161,11 @@ def prepare(experiment: Experiment, folder: Path, config: str, resume: bool) -> 
     model.to(fabric.device)
     if training.channels_last:
         model.to(memory_format=torch.channels_last)
+    validate = _validation(experiment, model, fabric)
+    if fabric.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "config.yaml", config.encode())
+    fabric.barrier()
     checkpoints = Checkpoints(folder / "checkpoints")
     last = checkpoints.last() if resume else None
     step = int(last.name.removeprefix("step_")) if last else 0
@@ -186,7 +191,7 @@ def prepare(experiment: Experiment, folder: Path, config: str, resume: bool) -> 
         weighting=experiment.weighting(model.kinds).to(fabric.device),
         streams={name: partial(stream, name) for name in mix},
         steps_per_epoch=orders[next(iter(mix))]().steps,
-        validate=_validation(experiment, model, fabric),
+        validate=validate,
         log=_logs(folder, step) if fabric.is_global_zero else Logs([]),
         checkpoints=checkpoints,
         config=config,

@@ -77,7 +77,7 @@ def average_gradients(parameters: Sequence[nn.Parameter], fabric: Fabric) -> Non
     counts, *means = flat.split([len(grads), *(g.numel() for g in grads)])
     for parameter, count, mean in zip(parameters, counts.tolist(), means, strict=True):
         if count:
-            parameter.grad = (mean / fabric.world_size).view_as(parameter).to(parameter.dtype)
+            parameter.grad = _laid_out_as(parameter, (mean / fabric.world_size).view(parameter.shape))
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[list[int]]]:
@@ -107,5 +107,5 @@ def unpack_optimizer(
 
 
 def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """Return a moment in its parameter's memory format: fused optimizers walk through both side by side."""
+    """Return a gradient or moment in its parameter's memory format: fused optimizers pair them by address."""
     return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor

@@ -11,14 +11,13 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
 from mtdrive import configs, data, tasks, weighting
-from mtdrive.checkpoint import write_atomically
 from mtdrive.errors import ConfigError
 
 
 def schema(command: str, of: type) -> ArgumentParser:
     """Return the parser of a command's settings: the fields of `of`.
 
-    Every task, weighting and reader that ships is imported, so that a setting may name a class without a path.
+    Every task, weighting and reader that ships is imported, so that settings may name classes without a path.
     """
     for package in (tasks, weighting, data):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
@@ -45,7 +44,7 @@ def find_config(name: str) -> str:
 
 
 def parse(by: ArgumentParser, arguments: Sequence[str]) -> Namespace:
-    """Return the settings of a command line: `--config FILE` (later ones lie over earlier ones) and overrides.
+    """Return the settings of a command line: `--config FILE`, later ones over earlier ones, and overrides.
 
     Raises:
         ConfigError: names the setting that is misspelt or mistyped.
@@ -60,21 +59,20 @@ def parse(by: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         raise ConfigError(f"the settings do not fit: {' '.join(str(error).split())}") from error
 
 
-def claim(folder: Path, config: str, resume: bool) -> None:
-    """Make `folder` the run's, or check that it is.
+def check_free(folder: Path, config: str, resume: bool) -> None:
+    """Check that a run with these settings may be written to `folder`.
 
     Raises:
         ConfigError: if it holds a run and `resume` is not set, or holds a run with other settings.
     """
     path = folder / "config.yaml"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, config.encode())
-    elif not resume:
+        return
+    if not resume:
         raise ConfigError(
             f"{folder} already holds a run; add --resume to continue it, or choose another folder"
         )
-    elif changed := sorted(_changed(yaml.safe_load(path.read_text()), yaml.safe_load(config))):
+    if changed := sorted(_changed(yaml.safe_load(path.read_text()), yaml.safe_load(config))):
         raise ConfigError(
             f"{folder} holds a run with other settings: {', '.join(changed[:5])}; give the same settings, or "
             "choose another folder"

@@ -15,7 +15,7 @@ HIGH = 0.95
 
 
 def coloured(values: Float[Tensor, "h w"]) -> Float[Tensor, "3 h w"]:
-    """Return a map in matplotlib's magma: dark for its least value, bright for its 95 % quantile, NaN black."""
+    """Return a map in magma: dark for its least value, bright for its 95 % quantile; NaN black."""
     values = values.detach().float().cpu()
     known = values[values.isfinite()]
     if not known.numel():

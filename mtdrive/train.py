@@ -67,6 +67,8 @@ class State:
     """Finished steps."""
     best: float | None = None
     """Best value of the monitored figure."""
+    stopped_by: int | None = None
+    """The signal that ended training before its last step."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ def fit(run: Run, optimization: Optimization, training: Training, resume: bool =
         training.picture_every,
     )
     first = run.fabric.is_global_zero
+    if state.step == 0:
+        _evaluate(run, training, state)
     with _stop_signals() as stop, progress("training", total, state.step, quiet=not first) as tell:
         while state.step < total and not _agreed(stop, state.step, training, run.fabric):
             epoch = state.step // run.steps_per_epoch
@@ -125,6 +129,7 @@ def fit(run: Run, optimization: Optimization, training: Training, resume: bool =
             _evaluate_and_save(run, optimizer, training, state, last=state.step == total)
         if state.step < total:
             save(run, optimizer, state)
+            state.stopped_by = stop[0] if stop else signal.SIGTERM
     return state
 
 
@@ -161,22 +166,35 @@ def forward(run: Run, batches: Sequence[Batch]) -> list[Pass]:
 def _evaluate_and_save(
     run: Run, optimizer: torch.optim.Optimizer, training: Training, state: State, last: bool
 ) -> None:
-    best = False
-    if last or state.step % training.evaluate_every == 0:
-        figures = run.validate()
-        if figures:
-            run.log.numbers(state.step, figures)
-        best = _improves(figures, training, state)
+    best = (last or state.step % training.evaluate_every == 0) and _evaluate(run, training, state)
     if best or last or state.step % training.save_every == 0:
         save(run, optimizer, state, best)
 
 
+def _evaluate(run: Run, training: Training, state: State) -> bool:
+    """Log the figures on the validation data and return whether they are the best so far.
+
+    Also done before the first step: it shows what the untrained network is worth, and bad validation data
+    before they cost a day.
+    """
+    figures = run.validate()
+    if figures:
+        run.log.numbers(state.step, figures)
+    return _improves(figures, training, state)
+
+
 def _improves(figures: Mapping[str, float], training: Training, state: State) -> bool:
-    """Return whether the monitored figure is the best so far, and note it."""
-    if training.monitor is None or not figures:
+    """Return whether the monitored figure is the best of any trained network so far, and note it.
+
+    Raises:
+        ConfigError: if the figure is not measured.
+    """
+    if training.monitor is None:
         return False
     if training.monitor not in figures:
         raise ConfigError(f"monitor {training.monitor!r} is not measured; choose from {sorted(figures)}")
+    if state.step == 0:
+        return False
     value = figures[training.monitor]
     sign = 1 if training.monitor_mode == "min" else -1
     if state.best is not None and not sign * value < sign * state.best:

@@ -103,7 +103,7 @@ class Term(ABC):
 
 
 class Photometric(Term):
-    """Full-resolution minimum reprojection with auto-masking, averaged over scales (Godard et al., Eq. 2-5)."""
+    """Full-resolution minimum reprojection with auto-masking, mean over scales (Godard et al., Eq. 2-5)."""
 
     def __init__(self, weight: float = 1.0, ssim_weight: float = 0.85) -> None:
         """Set the weights.
@@ -128,7 +128,7 @@ class Photometric(Term):
 
 
 class Smoothness(Term):
-    """Edge-aware slope of the mean-normalised disparity, halved from scale to scale (Godard et al., Eq. 3)."""
+    """Edge-aware slope of mean-normalised disparity, halved from scale to scale (Godard et al., Eq. 3)."""
 
     def __init__(self, weight: float = 1e-3) -> None:
         """Set the weight.

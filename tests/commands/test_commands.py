@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from mtdrive.checkpoint import Checkpoints
@@ -134,7 +135,7 @@ def test_scoring_saved_predictions_gives_the_figures_of_evaluation(
     source = KittiRaw(street / "raw", side="l")
     targets = source.targets()
     evaluation = DepthEvaluation(source=source, flip=True)
-    disparities = predict_disparities(model.model, evaluation, targets, model.size, "cpu")
+    disparities = predict_disparities(model.model, evaluation, targets, model.size, torch.device("cpu"))
     for name in ("pred", "gt"):
         (tmp_path / name).mkdir()
     for target, disparity in zip(targets, disparities, strict=True):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,7 +87,7 @@ class Killed(BaseException):
 
 
 def operations(folder: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int) -> int:
-    """Save step 2 and die at the given write, sync, rename or link, as kill -9 would: nothing is cleaned up."""
+    """Save step 2 and die at the given write, sync, rename or link, cleaning nothing up, as after kill -9."""
     count = 0
 
     def counting(function: Callable[..., object]) -> Callable[..., object]:
@@ -107,7 +108,7 @@ def operations(folder: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int) -> i
             (Path, "replace"),
         ):
             patch.setattr(owner, name, counting(getattr(owner, name)))
-        patch.setattr(checkpoint.shutil, "rmtree", counting(checkpoint.shutil.rmtree))
+        patch.setattr(shutil, "rmtree", counting(shutil.rmtree))
         try:
             save(folder, 2)
         except Killed:

@@ -155,7 +155,7 @@ def plain_loss(output: Geometry, batch: Batch, task: Depth) -> dict[str, Tensor]
             edge = colour.diff(dim=axis).abs().mean(1, keepdim=True)
             total = total + (relative.diff(dim=axis).abs() * torch.exp(-edge)).mean()
         smooth.append(1e-3 * total / 2**scale)
-    return {"photometric": sum(photometric) / len(photometric), "smoothness": sum(smooth) / len(smooth)}  # type: ignore[dict-item]
+    return {"photometric": sum(photometric) / len(photometric), "smoothness": sum(smooth) / len(smooth)}
 
 
 def plain_error(a: Tensor, b: Tensor) -> Tensor:

@@ -57,9 +57,10 @@ def test_a_run_that_dies_at_any_step_resumes_to_the_same_bits(
             raise Crash
         numbers(self, step, values)
 
-    with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(Files, "numbers", dying)
+    monkeypatch.setattr(Files, "numbers", dying)
+    with pytest.raises(Crash):
         start(tmp_path)
+    monkeypatch.undo()
     _, finished = start(tmp_path, resume=True)
     assert finished.step == 6
     assert weights(tmp_path) == weights(uninterrupted)
@@ -81,7 +82,7 @@ def test_a_sigterm_saves_and_the_resumed_run_ends_with_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(Files, "numbers", interrupting)
         _, stopped = start(tmp_path)
-    assert stopped.step == 3
+    assert (stopped.step, stopped.stopped_by) == (3, signal.SIGTERM)
     assert [p.name for p in Checkpoints(tmp_path / "checkpoints").steps()] == ["step_00000003"]
     start(tmp_path, resume=True)
     assert weights(tmp_path) == weights(uninterrupted)
@@ -104,7 +105,7 @@ def test_another_seed_changes_the_weights(uninterrupted: Path, tmp_path: Path) -
 
 def test_every_report_names_losses_terms_weights_and_metrics(uninterrupted: Path) -> None:
     lines = [json.loads(line) for line in (uninterrupted / "log.jsonl").read_text().splitlines()]
-    first = lines[0]
+    first = lines[1]
     losses = {"train/grade", "train/halves", "train/ahead", "train/agree"}
     terms = {
         "train/grade/l2",
@@ -116,8 +117,9 @@ def test_every_report_names_losses_terms_weights_and_metrics(uninterrupted: Path
     weights = {"weight/grade", "weight/halves", "weight/ahead", "weight/agree"}
     assert losses | terms | weights | {"train/grade/error", "steps_per_second", "step"} == set(first)
     validation = [line for line in lines if any(key.startswith("validation") for key in line)]
-    assert [line["step"] for line in validation] == [3, 6]
+    assert [line["step"] for line in validation] == [0, 3, 6]
     assert {"validation/held_out/grade", "validation/held_out/grade/error"} <= set(validation[0])
+    lines = [line for line in lines if "train/grade" in line]
     assert list((uninterrupted / "tensorboard").glob("events*"))
 
 
@@ -209,7 +211,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
 def test_a_task_that_would_never_get_its_labels_is_refused_before_training(tmp_path: Path) -> None:
     base = experiment()
     given = replace(base, data={"video": base.data["video"]})
-    message = r"'grade' would never be trained: .* labels \['toy_grade'\], but video has views .* labels \['semantics'\]"
+    message = r"'grade' would never be trained: .* labels toy_grade, but video has views .* labels semantics"
     with pytest.raises(ConfigError, match=message):
         start(tmp_path, given=given)
 
@@ -239,6 +241,7 @@ def test_the_best_checkpoint_is_the_one_with_the_best_figure(tmp_path: Path) -> 
     start(tmp_path, steps=8, evaluate_every=1, save_every=100, monitor=monitor)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     figures = {line["step"]: line[monitor] for line in lines if monitor in line}
+    del figures[0]
     best = min(figures, key=lambda step: figures[step])
     assert (tmp_path / "checkpoints" / "best").resolve().name == f"step_{best:08d}"
     assert (tmp_path / "checkpoints" / "last").resolve().name == "step_00000008"
@@ -269,10 +272,9 @@ def test_the_loss_falls(tmp_path: Path) -> None:
         optimization=Optimization(learning_rate=3e-3, milestones=[100]),
     )
     start(tmp_path, given=given)
-    lines = [
-        json.loads(line)["train/grade"] for line in (tmp_path / "log.jsonl").read_text().splitlines()[:60]
-    ]
-    assert sum(lines[-10:]) < 0.3 * sum(lines[:10])
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    losses = [line["train/grade"] for line in lines if "train/grade" in line]
+    assert sum(losses[-10:]) < 0.3 * sum(losses[:10])
 
 
 @pytest.mark.parametrize("freeze", [True, False])
