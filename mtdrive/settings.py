@@ -23,7 +23,7 @@ def schema(command: str, of: type) -> ArgumentParser:
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    result = ArgumentParser(prog=f"mtdrive {command}", exit_on_error=False)
+    result = ArgumentParser(prog=f"mtdrive {command}", exit_on_error=False, allow_abbrev=False)
     result.add_argument("--config", action="config")
     result.add_class_arguments(of, None)
     return result
