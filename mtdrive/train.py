@@ -81,7 +81,7 @@ class Run:
     """By data set: endless batches from a step on."""
     steps_per_epoch: int
     validate: Callable[[], dict[str, float]]
-    """Figures on all of the validation data, the same in every process; empty where there are none."""
+    """Figures on all of the validation data; empty where there are none."""
     log: Log
     checkpoints: Checkpoints
     config: str
@@ -177,7 +177,8 @@ def _evaluate(run: Run, training: Training, state: State) -> bool:
     Also done before the first step: it shows what the untrained network is worth, and bad validation data
     before they cost a day.
     """
-    figures = run.validate()
+    # Those of the first process: with batch normalisation each has running statistics of its own.
+    figures: dict[str, float] = run.fabric.broadcast(run.validate())
     if figures:
         run.log.numbers(state.step, figures)
     return _improves(figures, training, state)

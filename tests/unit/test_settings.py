@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mtdrive.errors import ConfigError
+from mtdrive.experiment import Experiment, instantiate, parser
+from mtdrive.settings import check_free, find_config, parse
+from mtdrive.tasks.depth import Photometric, Smoothness
+
+SHIPPED = sorted(Path(find_config("first_depth")).parent.rglob("*.yaml"))
+
+
+def settings(*arguments: str) -> Experiment:
+    return instantiate(parse(parser(), arguments))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_every_configuration_that_ships_fits(path: Path) -> None:
+    experiment = settings("--config", str(path))
+    assert experiment.data
+    assert experiment.tasks
+
+
+def test_monodepth2_has_the_papers_hyper_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = settings("--config", "systems/monodepth2_m")
+    data = experiment.data["kitti"]
+    assert (data.batch_size, data.size) == (12, (192, 640))
+    assert data.augment is not None
+    assert (data.augment.flip, data.augment.jitter) == (0.5, 0.5)
+    optimization = experiment.optimization
+    assert (optimization.optimizer, optimization.learning_rate, optimization.weight_decay) == (
+        "adam",
+        1e-4,
+        0,
+    )
+    assert (optimization.milestones, optimization.gamma, experiment.training.epochs) == ([14], 0.1, 20)
+    depth = experiment.tasks["depth"].keywords  # type: ignore[attr-defined]
+    assert (depth["scales"], depth["min_depth"], depth["max_depth"], depth["offsets"]) == (
+        4,
+        0.1,
+        100.0,
+        [-1, 1],
+    )
+    photometric, smoothness = depth["terms"]["photometric"], depth["terms"]["smoothness"]
+    assert isinstance(photometric, Photometric)
+    assert isinstance(smoothness, Smoothness)
+    assert (photometric.ssim_weight, smoothness.weight) == (0.85, 1e-3)
+
+
+def test_later_files_lie_over_earlier_ones_and_arguments_over_both(tmp_path: Path) -> None:
+    delta = tmp_path / "delta.yaml"
+    delta.write_text("seed: 3\ntraining: {epochs: 2}\n")
+    experiment = settings("--config", "first_depth", "--config", str(delta), "--seed", "4")
+    assert (experiment.seed, experiment.training.epochs) == (4, 2)
+    assert experiment.data["kitti"].batch_size == 6
+
+
+def test_classes_that_ship_may_be_named_without_their_path() -> None:
+    experiment = settings("--config", "first_depth", "--weighting", "Uncertainty")
+    assert type(experiment.weighting({"depth": "regression"})).__name__ == "Uncertainty"
+
+
+def test_abbreviated_settings_are_refused_since_they_change_meaning_when_settings_are_added() -> None:
+    with pytest.raises(ConfigError, match="--train"):
+        settings("--config", "first_depth", "--training.epoch=3")
+
+
+OLD = "seed: 0\ntraining: {epochs: 1, precision: 32-true}\ndata: {k: {workers: 1, size: [2, 3]}}\n"
+
+
+@pytest.mark.parametrize(
+    ("new", "changed"),
+    [
+        (OLD.replace("epochs: 1", "epochs: 9").replace("workers: 1", "workers: 3"), None),
+        (OLD.replace("seed: 0", "seed: 1"), "seed"),
+        (OLD.replace("32-true", "bf16-mixed"), "training.precision"),
+        (OLD.replace("[2, 3]", "[2, 4]"), "data.k.size"),
+        (OLD + "encoder: {}\n", "encoder"),
+    ],
+)
+def test_a_run_resumes_only_with_settings_that_learn_the_same(
+    new: str, changed: str | None, tmp_path: Path
+) -> None:
+    check_free(tmp_path, new, resume=False)
+    (tmp_path / "config.yaml").write_text(OLD)
+    if changed is None:
+        check_free(tmp_path, new, resume=True)
+    else:
+        with pytest.raises(ConfigError, match=f"other settings: {changed};"):
+            check_free(tmp_path, new, resume=True)
+    with pytest.raises(ConfigError, match="already holds a run"):
+        check_free(tmp_path, new, resume=False)
