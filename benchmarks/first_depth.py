@@ -22,7 +22,7 @@ from torch.nn import functional
 from mtdrive.batch import View
 from mtdrive.checkpoint import load_config
 from mtdrive.data.kitti import KittiOdometry, KittiRaw
-from mtdrive.data.loaders import evaluation_loader
+from mtdrive.data.loaders import evaluation_batches
 from mtdrive.data.recording import Size, Target
 from mtdrive.data.windows import Windows, resized
 from mtdrive.evaluate import DepthEvaluation, evaluate_depth, measure, predict_disparities
@@ -60,7 +60,7 @@ def motion(model: Model, root: Path, size: Size) -> dict[str, float]:
     """Return how predicted yaw and forward motion correlate with the true ones on sequence 03 (grey)."""
     source = KittiOdometry(root, ["03"], camera="image_0", poses=True)
     windows = Windows(source, (View("front", -1), View("front", 1)), size)
-    figures = measure(model, evaluation_loader(windows, 8, 0), CPU)
+    figures = measure(model, evaluation_batches(windows, 8, 0), CPU)
     return {name: x for name, x in figures.items() if name.endswith("correlation")}
 
 

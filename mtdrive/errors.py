@@ -1,5 +1,9 @@
 """Errors that a user can mend; each says what was expected, what was found and what to do."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 
 class MtdriveError(Exception):
     """The root of the family; the command prints its message as one line, without a traceback."""
@@ -23,3 +27,15 @@ class TrainingError(MtdriveError, RuntimeError):
 
 class TaskError(MtdriveError, ValueError):
     """A task breaks the contract of `mtdrive.task.Task`."""
+
+
+def check_least(name: str, settings: object, least: Mapping[str, float]) -> None:
+    """Check that settings are not too small; None stands for no setting.
+
+    Raises:
+        ConfigError: names the first that is.
+    """
+    for key, bound in least.items():
+        value = getattr(settings, key)
+        if value is not None and value < bound:
+            raise ConfigError(f"{name}.{key} must be at least {bound}, found {value}")

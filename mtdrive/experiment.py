@@ -17,11 +17,11 @@ from lightning_fabric import Fabric
 from mtdrive.batch import Batch, View
 from mtdrive.checkpoint import Checkpoints, load_config, load_weights, restore, write_atomically
 from mtdrive.data.augment import Augment
-from mtdrive.data.loaders import Order, evaluation_loader, training_loader
+from mtdrive.data.loaders import Batches, Order, evaluation_batches, training_batches
 from mtdrive.data.recording import Size, Source
 from mtdrive.data.windows import Windows
 from mtdrive.encoder import Encoder
-from mtdrive.errors import CheckpointError, ConfigError
+from mtdrive.errors import CheckpointError, ConfigError, check_least
 from mtdrive.evaluate import DepthEvaluation, evaluate_depth, measure
 from mtdrive.log import Files, Log, Logs, TensorBoard
 from mtdrive.model import Model
@@ -52,6 +52,9 @@ class DataSet:
     """What each item holds, such as `[front, front-1, stereo]`; what the tasks ask for if none is given."""
     augment: Augment | None = field(default_factory=Augment)
     """Flips and jitter of the training data."""
+
+    def __post_init__(self) -> None:
+        check_least("data", self, {"batch_size": 1, "workers": 0, "stride": 1})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +187,7 @@ def prepare(experiment: Experiment, folder: Path, config: str, resume: bool) -> 
 
     def stream(name: str, start: int) -> Iterator[Batch]:
         workers = experiment.data[name].workers
-        return iter(training_loader(mix[name], orders[name](start=start), workers, pin))
+        return iter(training_batches(mix[name], orders[name](start=start), workers, pin))
 
     return Run(
         model=model,
@@ -219,8 +222,8 @@ def _logs(folder: Path, step: int) -> Log:
 
 
 def _validation(experiment: Experiment, model: Model, fabric: Fabric) -> Callable[[], dict[str, float]]:
-    loaders = {
-        name: evaluation_loader(windows(experiment, model, d, name, False), d.batch_size, d.workers)
+    loaders: dict[str, Batches] = {
+        name: evaluation_batches(windows(experiment, model, d, name, False), d.batch_size, d.workers)
         for name, d in experiment.validation.items()
     }
 

@@ -10,6 +10,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from mtdrive.errors import check_least
+
 
 @dataclass(frozen=True, kw_only=True)
 class Optimization:
@@ -26,6 +28,9 @@ class Optimization:
     gamma: float = 0.1
     clip_gradient: float | None = None
     """Largest norm of all gradients together."""
+
+    def __post_init__(self) -> None:
+        check_least("optimization", self, {"learning_rate": 0, "weight_decay": 0, "clip_gradient": 0})
 
     def factor(self, epoch: int) -> float:
         """Return the factor on the learning rates in `epoch`, counted from 0."""

@@ -84,6 +84,11 @@ class Reports:
 
     def after_step(self, step: int) -> str:
         """Log what is due after `step` steps and return a note for the terminal, perhaps empty."""
+        note = self._report(step)
+        self.latest = ([], [])  # its graph would take memory beside that of the next step
+        return note
+
+    def _report(self, step: int) -> str:
         if self.picture_every and step % self.picture_every == 0:
             self._draw(step)
         if step % self.log_every:

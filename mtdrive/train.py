@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mtdrive.batch import Batch
 from mtdrive.checkpoint import Checkpoints, Tensors, load_state, load_weights, restore
-from mtdrive.errors import CheckpointError, ConfigError, TrainingError
+from mtdrive.errors import CheckpointError, ConfigError, TrainingError, check_least
 from mtdrive.log import Log, progress
 from mtdrive.model import Model
 from mtdrive.optimization import (
@@ -57,6 +57,10 @@ class Training:
     monitor: str | None = None
     """The figure whose best checkpoint is kept, such as `validation/kitti/depth/abs_rel`."""
     monitor_mode: Literal["min", "max"] = "min"
+
+    def __post_init__(self) -> None:
+        least = {"epochs": 1, "steps": 1, "log_every": 1, "save_every": 1, "evaluate_every": 1, "threads": 1}
+        check_least("training", self, {**least, "picture_every": 0})
 
 
 @dataclass
@@ -119,9 +123,12 @@ def fit(run: Run, optimization: Optimization, training: Training, resume: bool =
         while state.step < total and not _agreed(stop, state.step, training, run.fabric):
             epoch = state.step // run.steps_per_epoch
             set_learning_rates(optimizer, optimization.factor(epoch))
+            batches = _next(streams, stop, run.fabric.device)
+            if not batches:
+                break
+            # After loading: a loader draws from the global generator when it starts.
             torch.manual_seed(derive(run.seed, "step", state.step, run.fabric.global_rank))
-            batches = [next(stream).to(run.fabric.device, non_blocking=True) for stream in streams]
-            step(run, optimizer, optimization, training, batches, reports)
+            step(run, optimizer, optimization, batches, reports)
             state.step += 1
             if state.step % run.steps_per_epoch == 0:
                 run.weighting.epoch_end()
@@ -133,11 +140,20 @@ def fit(run: Run, optimization: Optimization, training: Training, resume: bool =
     return state
 
 
+def _next(streams: Sequence[Iterator[Batch]], stop: list[int], device: torch.device) -> list[Batch]:
+    """Return a batch of each stream; none if the signal to stop has ended the loading processes, too."""
+    try:
+        return [next(stream).to(device, non_blocking=True) for stream in streams]
+    except RuntimeError:
+        if stop:
+            return []
+        raise
+
+
 def step(
     run: Run,
     optimizer: torch.optim.Optimizer,
     optimization: Optimization,
-    training: Training,
     batches: Sequence[Batch],
     reports: Reports,
 ) -> None:

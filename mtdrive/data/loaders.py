@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mtdrive.batch import Batch, collate
 from mtdrive.data.windows import Key, Windows
-from mtdrive.errors import ConfigError
+from mtdrive.errors import ConfigError, DataError
 from mtdrive.randomness import generator
 
 
@@ -63,13 +65,63 @@ class Order(Sampler[list[Key]]):
             yield [(epoch, index) for index in order[first : first + self.batch_size]]
 
 
-def training_loader(windows: Windows, order: Order, workers: int, pin_memory: bool) -> DataLoader[Batch]:
+class Batches:
+    """What a data loader gives, with errors of the data as they were raised.
+
+    A loader's own way to pass on an error from another process wraps it in that process's traceback.
+    """
+
+    def __init__(self, windows: Windows, **settings: Any) -> None:
+        """Wrap a loader.
+
+        Args:
+            windows: what is loaded.
+            settings: of torch's DataLoader.
+        """
+        self.loader = DataLoader(
+            _Careful(windows), collate_fn=_collate, worker_init_fn=_init_worker, **settings
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.loader:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
+
+
+class _Careful(Dataset["Batch | DataError"]):
+    """Hands errors of the data on as items."""
+
+    def __init__(self, windows: Windows) -> None:
+        self.windows = windows
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, key: Key | int) -> Batch | DataError:
+        try:
+            return self.windows[key]
+        except DataError as error:
+            return error
+
+
+def _collate(items: Sequence[Batch | DataError]) -> Batch | DataError:
+    for item in items:
+        if isinstance(item, DataError):
+            return item
+    return collate([item for item in items if isinstance(item, Batch)])
+
+
+def _init_worker(_: int) -> None:
+    """Leave Ctrl-C, which reaches all processes of a terminal, to the process that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def training_batches(windows: Windows, order: Order, workers: int, pin_memory: bool) -> Batches:
     """Return endless training batches in `order`."""
-    return DataLoader(
-        windows, batch_sampler=order, num_workers=workers, collate_fn=collate, pin_memory=pin_memory
-    )
+    return Batches(windows, batch_sampler=order, num_workers=workers, pin_memory=pin_memory)
 
 
-def evaluation_loader(windows: Windows, batch_size: int, workers: int) -> DataLoader[Batch]:
+def evaluation_batches(windows: Windows, batch_size: int, workers: int) -> Batches:
     """Return every item once, in the order of the targets."""
-    return DataLoader(windows, batch_size=batch_size, num_workers=workers, collate_fn=collate)
+    return Batches(windows, batch_size=batch_size, num_workers=workers)

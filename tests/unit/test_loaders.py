@@ -6,13 +6,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from mtdrive.batch import View
 from mtdrive.data.augment import Augment
-from mtdrive.data.loaders import Order, evaluation_loader, training_loader
+from mtdrive.data.loaders import Order, evaluation_batches, training_batches
 from mtdrive.data.windows import Key, Windows
-from mtdrive.errors import ConfigError
-from tests.toys import ToySource
+from mtdrive.errors import ConfigError, DataError
+from tests.toys import ToyRecording, ToySource
 
 
 def steps(order: Order, count: int) -> list[list[Key]]:
@@ -57,13 +58,26 @@ def test_a_batch_larger_than_the_data_is_refused() -> None:
 def test_workers_change_no_item() -> None:
     windows = Windows(ToySource(), (View("front", 1),), (32, 64), augment=Augment(), seed=1)
     order = Order(len(windows), 3, seed=1)
-    inline, worked = (islice(iter(training_loader(windows, order, n, False)), 7) for n in (0, 2))
+    inline, worked = (islice(iter(training_batches(windows, order, n, False)), 7) for n in (0, 2))
     for one, other in zip(inline, worked, strict=True):
         assert one.names == other.names
         assert torch.equal(one.inputs.images, other.inputs.images)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_damaged_data_give_their_own_message_from_any_process(
+    workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: ToyRecording, camera: str, frame: int) -> Image.Image:
+        raise DataError(f"{frame}: is truncated; restore it")
+
+    monkeypatch.setattr(ToyRecording, "image", broken)
+    windows = Windows(ToySource(), (), (32, 64))
+    with pytest.raises(DataError, match=r"^\d+: is truncated; restore it$"):
+        next(iter(training_batches(windows, Order(len(windows), 2, 0), workers, False)))
+
+
 def test_evaluation_sees_every_item_once_in_order() -> None:
     windows = Windows(ToySource(11), (), (32, 64))
-    names = [name for batch in evaluation_loader(windows, 4, 0) for name in batch.names]
+    names = [name for batch in evaluation_batches(windows, 4, 0) for name in batch.names]
     assert names == [f"toy/front/{i}" for i in range(11)]
