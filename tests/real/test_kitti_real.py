@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +19,6 @@ pytestmark = pytest.mark.real
 DAY = "2011_09_26"
 QUEUE, MOVING, STEREO = (f"{DAY}/{DAY}_drive_{name}_sync" for name in ("0060", "0095", "unknown"))
 SIZE = (375, 1242)
-
-
-@pytest.fixture(scope="module")
-def kitti() -> Path:
-    folder = os.environ.get("MTDRIVE_REAL_DATA")
-    if not folder:
-        pytest.skip("MTDRIVE_REAL_DATA is not set")
-    return Path(folder) / "kitti"
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,6 @@ import pytest
 from mtdrive.cli import main
 
 pytestmark = pytest.mark.real
-
-
-@pytest.fixture(scope="module")
-def kitti() -> Path:
-    folder = os.environ.get("MTDRIVE_REAL_DATA")
-    if not folder:
-        pytest.skip("MTDRIVE_REAL_DATA is not set")
-    return Path(folder) / "kitti"
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import io
 import os
 import pickle
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,7 @@ from PIL import Image
 
 from mtdrive.depth_maps import open_maps
 from mtdrive.errors import DataError
-
-Images = Sequence[np.ndarray]
+from tests.map_files import Images, objects, ragged_npy, ragged_npz, stack_npy, stack_npz
 
 
 def depths(*sizes: tuple[int, int]) -> list[np.ndarray]:
@@ -42,36 +41,6 @@ def read_last(path: Path) -> np.ndarray:
 def refused(path: Path, match: str) -> None:
     with pytest.raises(DataError, match=match):
         read_last(path)
-
-
-def objects(images: Images) -> np.ndarray:
-    array = np.empty(len(images), dtype=object)
-    array[:] = images
-    return array
-
-
-def ragged_npz(path: Path, images: Images) -> Path:
-    path = path.with_suffix(".npz")
-    np.savez_compressed(path, data=objects(images))
-    return path
-
-
-def ragged_npy(path: Path, images: Images) -> Path:
-    path = path.with_suffix(".npy")
-    np.save(path, objects(images), allow_pickle=True)
-    return path
-
-
-def stack_npz(path: Path, images: Images) -> Path:
-    path = path.with_suffix(".npz")
-    np.savez(path, data=np.stack(images))
-    return path
-
-
-def stack_npy(path: Path, images: Images) -> Path:
-    path = path.with_suffix(".npy")
-    np.save(path, np.stack(images))
-    return path
 
 
 def pickled_npz(path: Path, pickled: bytes, count: int = 3) -> Path:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pickle
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +17,6 @@ from tests.kitti_tree import BASELINE, DAY, DRIVE, Scene, write_raw
 
 SIZE = (48, 160)
 FRAMES = 5
-
-
-@pytest.fixture(scope="module")
-def shared_raw(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Scene]:
-    root = tmp_path_factory.mktemp("raw")
-    return root, write_raw(root, FRAMES, SIZE)
-
-
-@pytest.fixture
-def raw(shared_raw: tuple[Path, Scene], tmp_path: Path) -> Path:
-    """A copy to damage."""
-    return shutil.copytree(shared_raw[0], tmp_path / "raw")
 
 
 def test_both_sides_are_recordings_of_their_own(shared_raw: tuple[Path, Scene]) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 import warnings
 from pathlib import Path
 
@@ -14,18 +13,6 @@ from tests.kitti_tree import DAY, DRIVE, Scene, write_raw
 
 SIZE = (48, 160)
 FRAMES = 5
-
-
-@pytest.fixture(scope="module")
-def shared_raw(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Scene]:
-    root = tmp_path_factory.mktemp("raw")
-    return root, write_raw(root, FRAMES, SIZE)
-
-
-@pytest.fixture
-def raw(shared_raw: tuple[Path, Scene], tmp_path: Path) -> Path:
-    """A copy to damage."""
-    return shutil.copytree(shared_raw[0], tmp_path / "raw")
 
 
 def edit(path: Path, old: str, new: str) -> None:

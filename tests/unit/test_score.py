@@ -19,8 +19,8 @@ from mtdrive.depth_maps import open_maps
 from mtdrive.errors import DataError
 from mtdrive.metrics import BENCHMARK, DEPTH_ERRORS, EIGEN, DepthProtocol, Scaling, score_image
 from mtdrive.score import DepthScore, score_depth
+from tests.map_files import Images, ragged_npy, ragged_npz, stack_npy, stack_npz
 
-Images = Sequence[np.ndarray]
 SIZES = ((20, 40), (18, 44), (20, 40))
 STEMS = ("8", "9", "10")
 
@@ -48,36 +48,6 @@ def png_folder(path: Path, images: Images, stems: Sequence[str] = STEMS) -> Path
     path.mkdir()
     for stem, image in zip(stems, images, strict=True):
         Image.fromarray((image * 256).astype(np.uint16)).save(path / f"{stem}.png")
-    return path
-
-
-def objects(images: Images) -> np.ndarray:
-    array = np.empty(len(images), dtype=object)
-    array[:] = images
-    return array
-
-
-def ragged_npz(path: Path, images: Images) -> Path:
-    path = path.with_suffix(".npz")
-    np.savez_compressed(path, data=objects(images))
-    return path
-
-
-def ragged_npy(path: Path, images: Images) -> Path:
-    path = path.with_suffix(".npy")
-    np.save(path, objects(images), allow_pickle=True)
-    return path
-
-
-def stack_npz(path: Path, images: Images) -> Path:
-    path = path.with_suffix(".npz")
-    np.savez(path, data=np.stack(images))
-    return path
-
-
-def stack_npy(path: Path, images: Images) -> Path:
-    path = path.with_suffix(".npy")
-    np.save(path, np.stack(images))
     return path
 
 
