@@ -202,6 +202,14 @@ def mirror_intrinsics(intrinsics: Float[Tensor, "*b 3 3"], width: int) -> Float[
     return mirrored
 
 
+def shrink_intrinsics(intrinsics: Float[Tensor, "*b 3 3"], factor: int) -> Float[Tensor, "*b 3 3"]:
+    """Return the intrinsics of the image whose pixels are the means of `factor` x `factor` blocks."""
+    shrunk = upcast(intrinsics).clone()
+    shrunk[..., :2, :] /= factor
+    shrunk[..., :2, 2] += 0.5 / factor - 0.5
+    return shrunk
+
+
 def disparity_to_depth(
     disparity: Float[Tensor, "*b"], min_depth: float, max_depth: float
 ) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:

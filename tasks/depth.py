@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from mtdrive.geometry import (
     inverse_warp,
     invert,
     pose_matrix,
+    shrink_intrinsics,
     upcast,
 )
 from mtdrive.losses import Reprojection, min_reprojection, photometric_error, smoothness, ssim_statistics
@@ -72,6 +73,15 @@ class Scene:
         ]
         return disparity_to_depth(torch.stack(full), self.min_depth, self.max_depth)[1]
 
+    def shrunk(self, factor: int) -> Scene:
+        """Return the same prediction beside images whose pixels are the means of blocks."""
+        if factor == 1:
+            return self
+        inputs = self.batch.inputs
+        clean = torch.stack([functional.avg_pool2d(x, factor) for x in self.batch.clean.unbind(1)], 1)
+        camera = replace(inputs, intrinsics=shrink_intrinsics(inputs.intrinsics, factor))
+        return replace(self, batch=replace(self.batch, inputs=camera, clean=clean))
+
     def motion(self, view: View) -> Float[Tensor, "b 4 4"]:
         """Return `T_view,target`: predicted where a network did, else known."""
         return self.geometry.motions[view] if view in self.geometry.motions else self.batch.pose(view)
@@ -105,14 +115,17 @@ class Term(ABC):
 class Photometric(Term):
     """Full-resolution minimum reprojection with auto-masking, mean over scales (Godard et al., Eq. 2-5)."""
 
-    def __init__(self, weight: float = 1.0, ssim_weight: float = 0.85) -> None:
+    def __init__(self, weight: float = 1.0, ssim_weight: float = 0.85, shrink: int = 1) -> None:
         """Set the weights.
 
         Args:
             weight: of the term.
             ssim_weight: of structural similarity against absolute distance.
+            shrink: 1 compares images at full size, as published; n compares means over blocks of n x n
+                pixels. Beside a term at full size, a shrunk one shows the way where the motion is still
+                wrong by more than a few pixels.
         """
-        self.weight, self.ssim_weight = weight, ssim_weight
+        self.weight, self.ssim_weight, self.shrink = weight, ssim_weight, shrink
 
     def __call__(self, scene: Scene) -> Float[Tensor, ""]:
         """Return the mean error over scales and pixels."""
@@ -120,6 +133,7 @@ class Photometric(Term):
 
     def errors(self, scene: Scene) -> Reprojection:
         """Return the error of each pixel, (s b h w), and whether it trains."""
+        scene = scene.shrunk(self.shrink)
         target = ssim_statistics(scene.target)
         reprojection = photometric_error(scene.warped.images, target, self.ssim_weight)
         with torch.no_grad():

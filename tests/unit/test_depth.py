@@ -15,9 +15,10 @@ from mtdrive.batch import TARGET, Batch, View, collate
 from mtdrive.check import check_task, example_batch
 from mtdrive.data.augment import mirror
 from mtdrive.data.kitti import KittiOdometry
+from mtdrive.data.recording import rescale
 from mtdrive.data.windows import Windows
 from mtdrive.encoder import Encoder
-from mtdrive.geometry import invert, pose_matrix
+from mtdrive.geometry import invert, pose_matrix, shrink_intrinsics
 from mtdrive.model import Model
 from mtdrive.pose import Frame, Motion, PoseNetwork, SeparatePose, SharedPose
 from mtdrive.tasks.depth import Depth, Geometry, Photometric, Scene, Smoothness, Term
@@ -204,6 +205,39 @@ def test_a_standing_camera_trains_nothing_photometric() -> None:
     scene = task.scene(output, still)
     assert not Photometric().errors(scene).mask.any()
     assert float(Photometric()(scene).detach()) == 0.0
+
+
+@pytest.mark.parametrize("shrink", [1, 4])
+def test_the_gradient_of_a_turn_points_home_from_as_far_as_the_blocks_reach(
+    shrink: int, street: tuple[Street, Batch]
+) -> None:
+    """Full size knows the way from one pixel off, blocks of four pixels from six; only they do."""
+    scene, batch = street
+    truth = true_geometry(scene, batch)
+    focal = float(batch.inputs.camera(TARGET)[0, 0, 0])
+    reaches = {}
+    for pixels in (1.0, 6.0):
+        homeward = []
+        for sign in (-1, 1):
+            turn = torch.tensor(sign * pixels / focal, requires_grad=True)
+            twist = pose_matrix(torch.stack([0 * turn, turn, 0 * turn]), torch.zeros(3))
+            motions = {NEXT: twist @ truth.motions[NEXT], PREVIOUS: truth.motions[PREVIOUS]}
+            task = tiny(scales=1, offsets=(1,))
+            loss = Photometric(shrink=shrink)(task.scene(Geometry(truth.disparities, motions), batch))
+            (gradient,) = torch.autograd.grad(loss, turn)
+            homeward.append(float(gradient) * sign > 0)
+        reaches[pixels] = all(homeward)
+    assert reaches == {1.0: True, 6.0: shrink == 4}
+
+
+def test_shrunk_images_have_the_camera_of_their_blocks() -> None:
+    camera = torch.tensor([[58.0, 0, 95.5], [0, 61.0, 30.2], [0, 0, 1]])
+    torch.testing.assert_close(
+        shrink_intrinsics(camera, 4).double(),
+        rescale(camera.double(), (64, 192), (16, 48)),
+        atol=1e-5,
+        rtol=0,
+    )
 
 
 def test_metrics_see_exact_depth_as_perfect_and_true_motion_as_correlated(
