@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MtdriveError as error:
         sys.stderr.write(f"mtdrive: error: {error}\n")
         return 1
+    except OSError as error:  # a full disk, a folder without permission
+        sys.stderr.write(f"mtdrive: error: {error.filename or 'a file'}: {error.strerror or error}\n")
+        return 1
     except KeyboardInterrupt:
         return 130
 

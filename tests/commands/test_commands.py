@@ -207,10 +207,13 @@ def test_a_run_killed_outright_resumes_to_the_same_bits(
     assert (folder / "checkpoints" / "last" / "model.safetensors").read_bytes() == uninterrupted
 
 
-def failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+def failure(arguments: list[str], capsys: pytest.CaptureFixture[str], last_line: bool = False) -> str:
+    """Return the message of a command that fails; before the `last_line` it may have told of its progress."""
     capsys.readouterr()
     assert main(arguments) == 1
     err = capsys.readouterr().err
+    if last_line:
+        err = err.splitlines(keepends=True)[-1]
     assert err.startswith("mtdrive: error: ")
     assert err.count("\n") == 1, f"more than one line: {err}"
     return err
@@ -344,6 +347,16 @@ def test_settings_are_listed_with_their_meaning(capsys: pytest.CaptureFixture[st
     listed = capsys.readouterr().out
     assert "--training.save_every" in listed
     assert "Steps between checkpoints" in listed
+
+
+def test_a_file_that_cannot_be_written_is_named(
+    trained: Path, street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    source = ["--source", "KittiRaw", "--source.root", str(street / "raw"), "--source.every", "20"]
+    arguments = ["evaluate", str(trained / "checkpoints" / "last"), *source, "--truth", "camera"]
+    message = failure([*arguments, "--out", str(tmp_path / "file" / "scores")], capsys, last_line=True)
+    assert str(tmp_path / "file") in message
 
 
 def test_unknown_arguments_of_other_commands_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
