@@ -19,7 +19,9 @@ from mtdrive.task import Pass, merge
 from mtdrive.weighting import Weighting
 
 METRIC_ROWS = 512
-"""Items that the metrics of the training data look back on."""
+"""Items that the metrics of the training data look back on: few, or they tell of a network long gone."""
+MEASURES = 10
+"""How often the metrics are taken between two reports."""
 
 
 class Reports:
@@ -89,12 +91,13 @@ class Reports:
         return note
 
     def _report(self, step: int) -> str:
+        if step % max(1, self.log_every // MEASURES) == 0:
+            self._measure()
         if self.picture_every and step % self.picture_every == 0:
             self._draw(step)
         if step % self.log_every:
             return ""
         self._check_finite()
-        self._measure()
         figures = self._take()
         figures["steps_per_second"] = self.log_every / (time.monotonic() - self.since)
         self.since = time.monotonic()
@@ -112,7 +115,7 @@ class Reports:
         figures |= {f"weight/{name}": float(x) for name, x in self.weighting.weights().items()}
         for task, columns in self.columns.items():
             summary = self.model.task(task).summarise(
-                {name: torch.cat(list(rows)) for name, rows in columns.items()}
+                {name: torch.cat(list(rows)).cpu() for name, rows in columns.items()}
             )
             figures |= {f"train/{task}/{name}": x for name, x in summary.items()}
         return figures
@@ -124,7 +127,7 @@ class Reports:
             for task, output in result.outputs.items():
                 for name, rows in self.model.task(task).metrics(output, batch).items():
                     column = self.columns.setdefault(task, {}).setdefault(name, deque())
-                    column.append(rows.detach().cpu())
+                    column.append(rows.detach())
                     while sum(map(len, column)) > METRIC_ROWS:
                         column.popleft()
 
