@@ -21,6 +21,7 @@ from torch.nn import functional
 from mtdrive.batch import TARGET, Batch, Inputs, View
 from mtdrive.decoders import DisparityDecoder
 from mtdrive.encoder import Encoder
+from mtdrive.errors import ConfigError
 from mtdrive.geometry import (
     Warp,
     disparity_to_depth,
@@ -74,9 +75,19 @@ class Scene:
         return disparity_to_depth(torch.stack(full), self.min_depth, self.max_depth)[1]
 
     def shrunk(self, factor: int) -> Scene:
-        """Return the same prediction beside images whose pixels are the means of blocks."""
+        """Return the same prediction beside images whose pixels are the means of blocks.
+
+        Raises:
+            ConfigError: if blocks do not tile the images.
+        """
         if factor == 1:
             return self
+        height, width = self.target.shape[-2:]
+        if factor < 1 or height % factor or width % factor:
+            raise ConfigError(
+                f"blocks of {factor} pixels do not tile images of {height}x{width}; "
+                "choose a shrink that divides both, such as 2 or 4"
+            )
         inputs = self.batch.inputs
         clean = torch.stack([functional.avg_pool2d(x, factor) for x in self.batch.clean.unbind(1)], 1)
         camera = replace(inputs, intrinsics=shrink_intrinsics(inputs.intrinsics, factor))

@@ -18,6 +18,7 @@ from mtdrive.data.kitti import KittiOdometry
 from mtdrive.data.recording import rescale
 from mtdrive.data.windows import Windows
 from mtdrive.encoder import Encoder
+from mtdrive.errors import ConfigError
 from mtdrive.geometry import invert, pose_matrix, shrink_intrinsics
 from mtdrive.model import Model
 from mtdrive.pose import Frame, Motion, PoseNetwork, SeparatePose, SharedPose
@@ -238,6 +239,13 @@ def test_shrunk_images_have_the_camera_of_their_blocks() -> None:
         atol=1e-5,
         rtol=0,
     )
+
+
+@pytest.mark.parametrize("shrink", [0, 5])
+def test_blocks_that_do_not_tile_the_image_are_refused(shrink: int, street: tuple[Street, Batch]) -> None:
+    scene = tiny(scales=1).scene(true_geometry(*street), street[1])
+    with pytest.raises(ConfigError, match=f"blocks of {shrink} pixels do not tile images of 96x320"):
+        Photometric(shrink=shrink)(scene)
 
 
 def test_metrics_see_exact_depth_as_perfect_and_true_motion_as_correlated(
