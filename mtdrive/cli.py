@@ -7,8 +7,14 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mtdrive.errors import MtdriveError
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+else:  # it takes an argument in the stubs only
+    Commands = argparse._SubParsersAction
 
 Command = Callable[[argparse.Namespace, list[str]], int | None]
 """Takes the options and the settings that the parser does not know; returns the exit status, None for 0."""
@@ -50,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: Commands,
     name: str,
     run: Command,
     text: str,
@@ -63,7 +69,7 @@ def _add(
     return parser
 
 
-def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_train(commands: Commands) -> None:
     parser = _add(commands, "train", _train, "train the model of a configuration", settings=True)
     parser.usage = (
         "mtdrive train --config FILE [--config DELTA ...] --folder DIR [--resume] [--SETTING VALUE ...]"
@@ -99,7 +105,7 @@ def _train(options: argparse.Namespace, rest: list[str]) -> int:
     return 128 + state.stopped_by
 
 
-def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_evaluate(commands: Commands) -> None:
     parser = _add(
         commands,
         "evaluate",
@@ -142,7 +148,7 @@ def _evaluate(options: argparse.Namespace, rest: list[str]) -> None:
     _show(score.summary(), options.json)
 
 
-def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_score(commands: Commands) -> None:
     parser = commands.add_parser("score", help="score predictions made elsewhere")
     kinds = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
     depth = _add(kinds, "depth", _score_depth, "score predicted depth against ground truth")
@@ -190,7 +196,7 @@ def _show(figures: dict[str, float], as_json: bool) -> None:
     Console().print(table)
 
 
-def _add_split(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_split(commands: Commands) -> None:
     parser = _add(
         commands, "split", _split, "write the Eigen/Zhou training and validation lists of KITTI raw"
     )
