@@ -77,9 +77,9 @@ def train(config: Path, folder: Path, *more: str) -> int:
 
 @pytest.fixture(scope="module")
 def trained(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 80 steps."""
+    """A run of 120 steps."""
     folder = tmp_path_factory.mktemp("runs") / "trained"
-    settings = ["--training.steps=80", "--training.log_every=10", "--training.picture_every=40"]
+    settings = ["--training.steps=120", "--training.log_every=10", "--training.picture_every=60"]
     assert train(config, folder, *settings) == 0
     return folder
 
@@ -90,11 +90,11 @@ def test_the_loss_falls_and_everything_is_written(trained: Path) -> None:
     assert losses[-1] < 0.8 * losses[0]
     assert {"train/depth/abs_rel", "weight/depth", "steps_per_second"} <= set(lines[0])
     assert sorted(p.name for p in (trained / "pictures").iterdir()) == [
-        "train_street_depth_00000040.png",
-        "train_street_depth_00000080.png",
+        "train_street_depth_00000060.png",
+        "train_street_depth_00000120.png",
     ]
     assert (trained / "checkpoints" / "last" / "model.safetensors").exists()
-    assert yaml.safe_load((trained / "config.yaml").read_text())["training"]["steps"] == 80
+    assert yaml.safe_load((trained / "config.yaml").read_text())["training"]["steps"] == 120
 
 
 def evaluate(
@@ -121,7 +121,7 @@ def test_trained_depth_beats_the_constant(
     assert main(["score", "depth", str(tmp_path / "constant"), str(tmp_path / "gt"), "--json"]) == 0
     constant = json.loads(capsys.readouterr().out)
     assert figures["images"] == constant["images"] == 20
-    assert figures["abs_rel"] < 0.9 * constant["abs_rel"]
+    assert figures["abs_rel"] < 0.85 * constant["abs_rel"]
     assert figures["a1"] > constant["a1"]
     assert json.loads((tmp_path / "depth.json").read_text()) == figures
     assert len((tmp_path / "depth.csv").read_text().splitlines()) == 21
@@ -261,7 +261,7 @@ def test_a_config_that_does_not_exist_is_named_with_those_that_ship(
 def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(
     trained: Path, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base = ["train", "--config", str(config), "--folder", str(trained), "--training.steps=80"]
+    base = ["train", "--config", str(config), "--folder", str(trained), "--training.steps=120"]
     assert "already holds a run; add --resume" in failure(base, capsys)
     changed = [*base, "--resume", "--optimization.learning_rate=0.5"]
     assert "other settings: optimization.learning_rate" in failure(changed, capsys)

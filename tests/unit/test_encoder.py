@@ -11,15 +11,7 @@ from torch import Tensor, nn
 
 from mtdrive.encoder import Encoder
 from mtdrive.errors import ConfigError
-
-FAMILIES = [
-    "test_resnet",
-    "test_convnext",
-    "test_efficientnet",
-    "test_byobnet",
-    "test_nfnet",
-    "test_mambaout",
-]
+from tests.backbones import FAMILIES
 
 
 def image(height: int = 64, width: int = 96, channels: int = 3) -> Tensor:

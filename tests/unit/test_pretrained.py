@@ -18,15 +18,8 @@ from torch import Tensor, nn
 from mtdrive.encoder import Encoder
 from mtdrive.errors import CheckpointError, ConfigError
 from mtdrive.pretrained import PACKAGED, packaged_state
+from tests.backbones import FAMILIES
 
-FAMILIES = [
-    "test_resnet",
-    "test_convnext",
-    "test_efficientnet",
-    "test_byobnet",
-    "test_nfnet",
-    "test_mambaout",
-]
 IMAGENET = {"military uniform": 652, "cab": 468, "minivan": 656, "traffic light": 920}
 
 
