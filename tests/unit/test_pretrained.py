@@ -252,11 +252,8 @@ def test_normalisation_is_the_one_that_the_package_was_trained_with(packaged: En
 
 
 @pytest.mark.real
-def test_package_recognises_the_street(classifier: nn.Module) -> None:
-    root = os.environ.get("MTDRIVE_REAL_DATA")
-    if not root:
-        pytest.skip("set MTDRIVE_REAL_DATA")
-    drive = Path(root, "kitti/raw/2011_09_26/2011_09_26_drive_0060_sync/image_02/data")
+def test_package_recognises_the_street(classifier: nn.Module, kitti: Path) -> None:
+    drive = kitti / "raw/2011_09_26/2011_09_26_drive_0060_sync/image_02/data"
     queue = torch.cat([photograph(path) for path in sorted(drive.iterdir())[::20]])
     with torch.no_grad():
         best = classifier(2 * queue - 1).topk(5).indices
