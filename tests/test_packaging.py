@@ -72,7 +72,7 @@ def test_sdist_holds_real_folders(built: Path) -> None:
         members = archive.getmembers()
     assert not [m.name for m in members if m.issym() or m.islnk()]
     inner = {m.name.partition("/")[2] for m in members}
-    assert {"tasks/depth.py", "envs/__init__.py", "configs/first_depth.yaml", "mtdrive/cli.py"} <= inner
+    assert {"tasks/depth/task.py", "envs/__init__.py", "configs/first_depth.yaml", "mtdrive/cli.py"} <= inner
 
 
 def test_links_lead_to_the_folders() -> None:

@@ -1,0 +1,101 @@
+"""A prediction beside the images that it has to explain, and the terms that judge it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from mtdrive.batch import TARGET, Batch, View
+from mtdrive.errors import ConfigError
+from mtdrive.geometry import Warp, disparity_to_depth, inverse_warp, shrink_intrinsics, upcast
+
+
+class Geometry(NamedTuple):
+    """Depth of the target, and how the camera moved to its neighbours."""
+
+    disparities: list[Float[Tensor, "b 1 _h _w"]]
+    """Sigmoid outputs, fine to coarse: 0 is the farthest depth, 1 the nearest."""
+    motions: dict[View, Float[Tensor, "b 4 4"]]
+    """Predicted `T_view,target` of the views that were there."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A prediction beside the images that it has to explain: what the terms of the loss share."""
+
+    geometry: Geometry
+    batch: Batch
+    sources: tuple[View, ...]
+    """Views that the target is synthesised from."""
+    min_depth: float
+    max_depth: float
+
+    @cached_property
+    def target(self) -> Float[Tensor, "b 3 h w"]:
+        """The clean target image."""
+        return self.batch.reference(TARGET)
+
+    @cached_property
+    def depths(self) -> Float[Tensor, "s b 1 h w"]:
+        """Depth from every scale, its disparity brought to the size of the image first."""
+        size = self.target.shape[-2:]
+        full = [
+            functional.interpolate(upcast(x), size, mode="bilinear", align_corners=False)
+            for x in self.geometry.disparities
+        ]
+        return disparity_to_depth(torch.stack(full), self.min_depth, self.max_depth)[1]
+
+    def shrunk(self, factor: int) -> Scene:
+        """Return the same prediction beside images whose pixels are the means of blocks.
+
+        Raises:
+            ConfigError: if blocks do not tile the images.
+        """
+        if factor == 1:
+            return self
+        height, width = self.target.shape[-2:]
+        if factor < 1 or height % factor or width % factor:
+            raise ConfigError(
+                f"blocks of {factor} pixels do not tile images of {height}x{width}; "
+                "choose a shrink that divides both, such as 2 or 4"
+            )
+        inputs = self.batch.inputs
+        clean = torch.stack([functional.avg_pool2d(x, factor) for x in self.batch.clean.unbind(1)], 1)
+        camera = replace(inputs, intrinsics=shrink_intrinsics(inputs.intrinsics, factor))
+        return replace(self, batch=replace(self.batch, inputs=camera, clean=clean))
+
+    def motion(self, view: View) -> Float[Tensor, "b 4 4"]:
+        """Return `T_view,target`: predicted where a network did, else known."""
+        return self.geometry.motions[view] if view in self.geometry.motions else self.batch.pose(view)
+
+    @cached_property
+    def images(self) -> Float[Tensor, "n b 3 h w"]:
+        """The clean images of the sources."""
+        return torch.stack([self.batch.reference(view) for view in self.sources])
+
+    @cached_property
+    def warped(self) -> Warp:
+        """The sources as the target camera would see them, by the depth of every scale."""
+        inputs = self.batch.inputs
+        return inverse_warp(
+            self.images,
+            self.depths,
+            inputs.camera(TARGET),
+            torch.stack([inputs.camera(view) for view in self.sources]),
+            torch.stack([self.motion(view) for view in self.sources]),
+        )
+
+
+class Term(ABC):
+    """A part of the loss: a rule without parameters that a configuration can name."""
+
+    @abstractmethod
+    def __call__(self, scene: Scene) -> Float[Tensor, ""]:
+        """Return the weighted term."""
