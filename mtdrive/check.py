@@ -61,7 +61,10 @@ def example_batch(
     labels: Mapping[str, MakeLabel] | None = None,
     batch_size: int = 3,
 ) -> Batch:
-    """Return a random batch with these views and labels; `T_view,target` are small forward motions."""
+    """Return a random batch with these views and labels.
+
+    `T_view,target` are small motions forward, and to the side of other cameras.
+    """
     h, w = size
     views = (TARGET, *sorted(set(views) - {TARGET}))
     draw = generator(0, "example_batch")
@@ -69,6 +72,7 @@ def example_batch(
     camera = torch.tensor([[0.6 * w, 0, (w - 1) / 2], [0, 0.6 * w, (h - 1) / 2], [0, 0, 1.0]])
     poses = torch.eye(4).repeat(batch_size, len(views), 1, 1)
     poses[..., 2, 3] = torch.tensor([-0.5 * v.offset for v in views])
+    poses[..., 0, 3] = torch.tensor([-0.5 * (v.camera != TARGET.camera) for v in views])
     makers = dict(labels or {})
     return Batch(
         inputs=Inputs(

@@ -20,21 +20,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mtdrive.errors import CheckpointError, TrainingError
+from mtdrive.files import write_atomically as write_atomically
 
 Tensors = dict[str, Tensor]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at any time either the old or the new content is there, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class Checkpoints:
@@ -140,6 +128,35 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def save_model(path: Path, model: Mapping[str, Tensor], config: str) -> None:
+    """Write a checkpoint without what resuming needs; the folder appears whole or not at all.
+
+    Raises:
+        CheckpointError: if something has its name already.
+    """
+    check_unused(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        _write(temporary / "model.safetensors", safetensors.torch.save(_plain(model)))
+        _write(temporary / "config.yaml", config.encode())
+        _sync_folder(temporary)
+        temporary.rename(path)
+        _sync_folder(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_unused(path: Path) -> None:
+    """Check that a checkpoint may be written to `path`.
+
+    Raises:
+        CheckpointError: if something has its name already.
+    """
+    if os.path.lexists(path):
+        raise CheckpointError(f"{path} is there already; choose another folder, or remove it")
+
+
 def load_weights(checkpoint: Path) -> Tensors:
     """Return the weights of a checkpoint.
 
@@ -209,3 +226,23 @@ def restore(module: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> N
             "use the configuration it was trained with"
         )
     module.load_state_dict(dict(weights))
+
+
+def restore_parts(model: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
+    """Load the encoder and those tasks and couplings that both `model` and a checkpoint have.
+
+    Raises:
+        CheckpointError: if they share nothing, or a shared part has another architecture.
+    """
+    shared = {_part(name) for name in weights} & {_part(name) for name in model.state_dict()}
+    if not shared:
+        raise CheckpointError(f"{origin}: shares no encoder and no task with this model; use another one")
+    for part in sorted(shared):
+        own = {n.removeprefix(f"{part}."): x for n, x in weights.items() if _part(n) == part}
+        restore(model.get_submodule(part), own, origin)
+
+
+def _part(name: str) -> str:
+    """Return what a weight belongs to: `encoder`, or `tasks.NAME`."""
+    top, second, *_ = name.split(".")
+    return top if top == "encoder" else f"{top}.{second}"

@@ -63,7 +63,7 @@ def open_maps(path: Path) -> DepthMaps:
 
 
 def _open_folder(path: Path) -> DepthMaps:
-    files = sorted((f for f in path.iterdir() if f.suffix in (".npy", ".png")), key=_natural)
+    files = sorted((f for f in path.iterdir() if f.suffix in (".npy", ".png")), key=natural)
     suffixes = sorted({f.suffix for f in files})
     if not files:
         raise DataError(f"{path} has no .npy or .png file; expected one for each image")
@@ -80,8 +80,8 @@ def _open_folder(path: Path) -> DepthMaps:
     )
 
 
-def _natural(file: Path) -> tuple[list[int | str], str]:
-    """Order 2 before 10, padded with zeros or not."""
+def natural(file: Path) -> tuple[list[int | str], str]:
+    """Return a key that orders 2 before 10, padded with zeros or not."""
     parts = re.split("([0-9]+)", file.stem)
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], file.stem
 

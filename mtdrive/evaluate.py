@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mtdrive.batch import TARGET, Batch, Inputs
+from mtdrive.data.packed import Packed
 from mtdrive.data.recording import Recording, Size, Source, Target
 from mtdrive.data.windows import resized
 from mtdrive.errors import ConfigError, DataError
@@ -20,11 +21,14 @@ from mtdrive.metrics import PROTOCOLS, DepthProtocol, flip_average, score_image
 from mtdrive.model import Model
 from mtdrive.score import DepthScore
 
+STEREO_BASELINE = 0.1
+"""Of Monodepth2's stereo networks: 5.4 times shorter than KITTI's."""
+
 TruthConvention = Literal["eigen", "benchmark", "camera"]
 
 
 @torch.no_grad()
-def measure(model: Model, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
+def measure(model: Model, batches: Iterable[Packed], device: torch.device) -> dict[str, float]:
     """Return the losses and metrics of every task on a data set, named `task` and `task/figure`.
 
     Losses are measured where the batches could train the task; metrics where they have the labels.
@@ -72,7 +76,7 @@ class DepthEvaluation:
     """`eigen`: LiDAR with the published quirks. `camera`: LiDAR along the optical axis. `benchmark`: the
     official PNGs. That of the protocol if none is given."""
     scaling: Literal["median", "none", "stereo"] = "median"
-    """`median`: each image by its ground truth. `stereo`: by 5.4, for a baseline of 0.1."""
+    """`median`: each image by its ground truth. `stereo`: by 5.4, for networks with a baseline of 0.1."""
     flip: bool = False
     """Average with the prediction for the mirrored image (post-processing of Godard et al., CVPR 2017)."""
     task: str = "depth"
@@ -98,6 +102,7 @@ def evaluate_depth(model: Model, evaluation: DepthEvaluation, size: Size, device
         DataError: if a frame has no ground truth.
     """
     model.eval()
+    _check_scaling(model, evaluation)
     targets = evaluation.source.targets()
     names: list[str] = []
     rows: list[Mapping[str, float]] = []
@@ -112,6 +117,16 @@ def evaluate_depth(model: Model, evaluation: DepthEvaluation, size: Size, device
     if not rows:
         raise DataError("the source has no frame to evaluate; check its drives, split and label settings")
     return DepthScore(tuple(names), tuple(rows))
+
+
+def _check_scaling(model: Model, evaluation: DepthEvaluation) -> None:
+    """Refuse the factor 5.4 for networks that were not trained with the baseline it belongs to."""
+    baseline = getattr(model.task(evaluation.task), "baseline", None)
+    if evaluation.scaling == "stereo" and baseline != STEREO_BASELINE:
+        raise ConfigError(
+            f"scaling stereo is the factor 5.4 of networks trained with a baseline of {STEREO_BASELINE}; this "
+            f"one has {baseline or 'none'}: use scaling none where depth is metric, else median"
+        )
 
 
 def _score(

@@ -7,28 +7,29 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning_fabric import Fabric
 
-from mtdrive.batch import Batch, View
-from mtdrive.checkpoint import Checkpoints, load_config, load_weights, restore, write_atomically
+from mtdrive.batch import View
+from mtdrive.checkpoint import Checkpoints, load_config, load_weights, restore, restore_parts
 from mtdrive.data.augment import Augment
 from mtdrive.data.loaders import Batches, Order, evaluation_batches, training_batches
+from mtdrive.data.packed import Packed
 from mtdrive.data.recording import Size, Source
 from mtdrive.data.windows import Windows
 from mtdrive.encoder import Encoder
 from mtdrive.errors import CheckpointError, ConfigError, check_least
-from mtdrive.evaluate import DepthEvaluation, evaluate_depth, measure
+from mtdrive.evaluate import measure
+from mtdrive.files import write_atomically
 from mtdrive.log import Files, Log, Logs, TensorBoard
 from mtdrive.model import Model
 from mtdrive.optimization import Optimization
 from mtdrive.pretrained import without_pretrained
 from mtdrive.randomness import derive, seeded
-from mtdrive.score import DepthScore
 from mtdrive.settings import check_free, parse, schema
 from mtdrive.task import Coupling, Kind, Task
 from mtdrive.train import Run, State, Training, fit
@@ -65,6 +66,8 @@ class Experiment:
     """The mix: a step takes one batch of each. The first counts the epochs."""
     tasks: dict[str, Callable[[Encoder], Task[Any]]]
     """The heads by name."""
+    initial: Path | None = None
+    """A checkpoint whose weights the run starts from, as far as both have the encoder or a task."""
     encoder: Callable[[], Encoder] = Encoder
     """What the tasks share."""
     couplings: dict[str, Callable[[], Coupling]] = field(default_factory=dict)
@@ -129,6 +132,14 @@ def check_mix(model: Model, mix: Mapping[str, Windows]) -> None:
                 f"{name!r} would never be trained: it needs {_listed(part.views, part.needs)}, but {offers}; "
                 "add a data set that has them, or leave the task out"
             )
+    for data, w in mix.items():
+        for name in model.trainable(w.views, w.labels):
+            if unknown := set(model.part(name).poses) - w.posed:
+                views = ", ".join(map(str, sorted(unknown)))
+                raise ConfigError(
+                    f"{name!r} needs the pose of {views}, which data set {data} does not know; add its "
+                    "calibration or poses, or let a network predict the motion"
+                )
 
 
 def _listed(views: Sequence[View], labels: Iterable[str]) -> str:
@@ -142,7 +153,7 @@ def train(arguments: Sequence[str], folder: Path, resume: bool = False) -> State
         ConfigError: if the folder holds a run and `resume` is not set, or holds another run.
     """
     settings = parse(parser(), arguments)
-    config: str = parser().dump(settings)
+    config: str = parser().dump(settings, skip_unset=False)  # a null may replace a default
     check_free(folder, config, resume)
     experiment = instantiate(settings)
     run = prepare(experiment, folder, config, resume)
@@ -161,6 +172,8 @@ def prepare(experiment: Experiment, folder: Path, config: str, resume: bool) -> 
     model = build_model(experiment)
     mix = {name: windows(experiment, model, d, name, True) for name, d in experiment.data.items()}
     check_mix(model, mix)
+    if experiment.initial and not (resume and Checkpoints(folder / "checkpoints").last()):
+        restore_parts(model, load_weights(experiment.initial), experiment.initial)
     model.to(fabric.device)
     if training.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -185,7 +198,7 @@ def prepare(experiment: Experiment, folder: Path, config: str, resume: bool) -> 
     }
     pin = fabric.device.type == "cuda"
 
-    def stream(name: str, start: int) -> Iterator[Batch]:
+    def stream(name: str, start: int) -> Iterator[Packed]:
         workers = experiment.data[name].workers
         return iter(training_batches(mix[name], orders[name](start=start), workers, pin))
 
@@ -268,26 +281,3 @@ def load_model(checkpoint: Path, device: torch.device | str = "cpu") -> Trained:
         model = build_model(instantiate(settings))
     restore(model, load_weights(checkpoint), checkpoint)
     return Trained(model.to(device).eval(), tuple(size))
-
-
-def evaluation_parser() -> ArgumentParser:
-    """Return the parser of evaluations."""
-    result = schema("evaluate CHECKPOINT", DepthEvaluation)
-    result.add_argument("--accelerator", type=Literal["auto", "cpu", "cuda"], default="auto")
-    return result
-
-
-def evaluate(checkpoint: Path, arguments: Sequence[str]) -> DepthScore:
-    """Score the depth of a checkpoint as a command line asks for.
-
-    Raises:
-        ConfigError: if a setting does not fit.
-        CheckpointError: if the checkpoint cannot be used.
-        DataError: if a frame or its ground truth is missing.
-    """
-    by = evaluation_parser()
-    values = vars(by.instantiate(parse(by, arguments)))
-    values.pop("config", None)
-    device = Fabric(accelerator=values.pop("accelerator"), devices=1).device
-    trained = load_model(checkpoint, device)
-    return evaluate_depth(trained.model, DepthEvaluation(**values), trained.size, device)

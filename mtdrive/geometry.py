@@ -19,6 +19,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from mtdrive.sight import Sight
+
 NEAR = 1e-3
 """Metres; what is nearer than this, or behind the camera, has no image."""
 SLACK = 1e-2
@@ -99,10 +101,8 @@ def reproject(
     `project(transform(pose, backproject(depth, intrinsics)), source_intrinsics)`, except that a pixel's ray
     is rotated and projected once for all depth maps: the depth only scales it.
     """
-    depth, pose, source_intrinsics = upcast(depth), upcast(pose), upcast(source_intrinsics)
-    rotation = _product(_product(source_intrinsics, pose[..., :3, :3]), invert_intrinsics(intrinsics))
-    epipole = _product(source_intrinsics, pose[..., :3, 3:])
-    return _perspective(torch.addcmul(epipole[..., None], depth, _apply(rotation, pixel_grid(depth))))
+    seen, front = _see(depth, intrinsics, upcast(source_intrinsics), pose)
+    return Projection(rearrange(seen, "... h w xy -> ... xy h w"), front)
 
 
 def inside(pixels: Float[Tensor, "*b 2 i j"], height: int, width: int) -> Bool[Tensor, "*b i j"]:
@@ -118,14 +118,8 @@ def warp(
 
     Max Jaderberg et al., "Spatial Transformer Networks", NeurIPS 2015, https://arxiv.org/abs/1506.02025
     """
-    source, pixels = upcast(source), upcast(pixels)
-    flat, leading = pack([source], "* c h w")
-    # Below one another the sets share one image each: stacked as a batch, they would copy it.
-    grid = rearrange(_normalise(pixels, *source.shape[-2:]), "s ... xy i j -> ... (s i) j xy")
-    grid, _ = pack([grid], "* i j xy")
-    sampled = functional.grid_sample(flat, grid, padding_mode="border", align_corners=True)
-    (sampled,) = unpack(sampled, leading, "* c i j")
-    return rearrange(sampled, "... c (s i) j -> s ... c i j", s=pixels.shape[0])
+    grid = _normalise(rearrange(upcast(pixels), "s ... xy i j -> ... s i j xy"), *source.shape[-2:])
+    return _sample(upcast(source), grid)
 
 
 def inverse_warp(
@@ -140,8 +134,15 @@ def inverse_warp(
     The result is (s n b c i j): as large as the depth maps, all sampled at once. Tinghui Zhou et al.,
     "Unsupervised Learning of Depth and Ego-Motion from Video", CVPR 2017, https://arxiv.org/abs/1704.07813
     """
-    pixels, front = reproject(depths[:, None], intrinsics, source_intrinsics, poses)
-    return Warp(warp(sources, pixels), front & inside(pixels, *sources.shape[-2:]))
+    height, width = sources.shape[-2:]
+    # A camera that measures in half images, as `grid_sample` does, spares a pass over all coordinates.
+    x, y, z = upcast(source_intrinsics).unbind(-2)
+    lens = torch.stack([x * (2 / (width - 1)) - z, y * (2 / (height - 1)) - z, z], dim=-2)
+    depth = rearrange(depths, "s b one i j -> b s one i j")
+    grid, front = _see(depth, intrinsics[:, None], lens[:, :, None], poses[:, :, None])
+    across, down = grid.detach().abs().unbind(-1)
+    within = (across <= 1 + SLACK * 2 / (width - 1)) & (down <= 1 + SLACK * 2 / (height - 1))
+    return Warp(_sample(upcast(sources), grid), rearrange(front & within, "n b s i j -> s n b i j"))
 
 
 def rigid_flow(
@@ -244,7 +245,33 @@ def _perspective(homogeneous: Float[Tensor, "*b 3 h w"]) -> Projection:
     return Projection(xy * z.clamp(min=NEAR).reciprocal(), (z >= NEAR).squeeze(-3))
 
 
-def _normalise(pixels: Float[Tensor, "*b 2 i j"], height: int, width: int) -> Float[Tensor, "*b 2 i j"]:
+def _see(
+    depth: Float[Tensor, "*#b 1 h w"],
+    intrinsics: Float[Tensor, "*#b 3 3"],
+    lens: Float[Tensor, "*#b 3 3"],
+    pose: Float[Tensor, "*#b 4 4"],
+) -> tuple[Float[Tensor, "*#b h w 2"], Bool[Tensor, "*#b h w"]]:
+    """Return what `reproject` does, (x, y) last and in the unit of the source's intrinsics."""
+    depth, pose = upcast(depth), upcast(pose)
+    rotation = _product(_product(lens, pose[..., :3, :3]), invert_intrinsics(intrinsics))
+    epipole = _product(lens, pose[..., :3, 3:])
+    rays = _apply(rotation, pixel_grid(depth))
+    seen: tuple[Tensor, Tensor] = Sight.apply(depth.squeeze(-3), rays, epipole[..., None], NEAR)
+    return seen
+
+
+def _normalise(pixels: Float[Tensor, "*b 2"], height: int, width: int) -> Float[Tensor, "*b 2"]:
     """Map pixels to the square from -1 to 1 between the centres of the corner pixels."""
-    x, y = pixels.unbind(-3)
-    return torch.stack([x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1], dim=-3)
+    x, y = pixels.unbind(-1)
+    return torch.stack([x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1], dim=-1)
+
+
+def _sample(
+    source: Float[Tensor, "*b c h w"], grid: Float[Tensor, "*b s i j 2"]
+) -> Float[Tensor, "s *b c i j"]:
+    flat, leading = pack([source], "* c h w")
+    # Below one another the sets share one image each: stacked as a batch, they would copy it.
+    below, _ = pack([rearrange(grid, "... s i j xy -> ... (s i) j xy")], "* i j xy")
+    sampled = functional.grid_sample(flat, below, padding_mode="border", align_corners=True)
+    (sampled,) = unpack(sampled, leading, "* c i j")
+    return rearrange(sampled, "... c (s i) j -> s ... c i j", s=grid.shape[-4])

@@ -23,7 +23,7 @@ from rich.progress import (
 )
 from torch import Tensor
 
-from mtdrive.checkpoint import write_atomically
+from mtdrive.files import write_atomically
 
 
 @runtime_checkable

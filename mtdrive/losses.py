@@ -10,28 +10,12 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
-from einops import pack, unpack
+from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional
 
 from mtdrive.geometry import upcast
-
-AREA = 9  # of SSIM's 3x3 window
-C1 = AREA**2 * 0.01**2  # SSIM's constants for colours in [0, 1] and sums in place of means
-C2 = AREA**2 * 0.03**2
-
-
-class Statistics(NamedTuple):
-    """An image with what SSIM needs of it, so that many predictions of it share the work."""
-
-    image: Float[Tensor, "*b c h w"]
-    padded: Float[Tensor, "*b c h+2 w+2"]
-    """Reflected by one pixel."""
-    total: Float[Tensor, "*b c h w"]
-    """Sum over each 3x3 window."""
-    squares: Float[Tensor, "*b c h w"]
-    """Sum of squares over each 3x3 window."""
+from mtdrive.ssim import EAGER, PhotometricError, Statistics, box_sum, compiled_kernels, reflect
 
 
 class Reprojection(NamedTuple):
@@ -43,33 +27,43 @@ class Reprojection(NamedTuple):
     """True where a warped source explains the pixel better than every unwarped one."""
 
 
-def ssim_statistics(image: Float[Tensor, "*b c h w"]) -> Statistics:
+def ssim_statistics(image: Float[Tensor, "b c h w"]) -> Statistics:
     """Return what `ssim_distance` and `photometric_error` need of a target in [0, 1]."""
-    image = upcast(image)
-    padded = _reflect(image)
-    return Statistics(image, padded, _box(padded), _box(padded.square()))
+    padded = reflect(upcast(image))
+    row = image.shape[-1] + 2
+    total = box_sum(padded, row)
+    return Statistics(padded, 2 * total, total.square(), box_sum(padded.square(), row))
 
 
 def ssim_distance(prediction: Float[Tensor, "*n b c h w"], target: Statistics) -> Float[Tensor, "*n b c h w"]:
     """Return (1 - SSIM) / 2 of each pixel and channel, within [0, 1], over 3x3 windows.
 
     Zhou Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity", IEEE TIP
-    2004, https://doi.org/10.1109/TIP.2003.819861
+    2004, https://doi.org/10.1109/TIP.2003.819861. The target has no gradient.
     """
-    return _ssim_distance(ssim_statistics(prediction), target)
+    channels = Statistics(*(rearrange(x, "b c m -> (b c) 1 m") for x in target))
+    alone = rearrange(prediction, "... b c h w -> ... (b c) 1 h w")
+    return photometric_error(alone, channels, 1.0).reshape(prediction.shape)
 
 
 def photometric_error(
-    prediction: Float[Tensor, "*n b c h w"], target: Statistics, ssim_weight: float = 0.85
+    prediction: Float[Tensor, "*n b c h w"],
+    target: Statistics,
+    ssim_weight: float = 0.85,
+    compiled: bool = False,
 ) -> Float[Tensor, "*n b h w"]:
     """Return SSIM and absolute distance of each pixel, weighted and averaged over channels.
 
-    As in Godard et al. Any leading axes, such as scales and sources, share the one target (b c h w).
+    As in Godard et al. Any leading axes, such as scales and sources, share the one target (b c h w), which
+    has no gradient. `compiled` has torch.compile fuse the arithmetic of an image, which takes the first
+    batch of each size about half a minute longer; values change by rounding.
+
+    Raises:
+        ConfigError: if `compiled` is set and there is no compiler.
     """
-    predicted = ssim_statistics(prediction)
-    difference = (predicted.image - target.image).abs().mean(dim=-3)
-    structure = _ssim_distance(predicted, target).mean(dim=-3)
-    return ssim_weight * structure + (1 - ssim_weight) * difference
+    kernels = compiled_kernels() if compiled else EAGER
+    error: Tensor = PhotometricError.apply(upcast(prediction), ssim_weight, kernels, *target)
+    return error
 
 
 def min_reprojection(
@@ -96,6 +90,16 @@ def smoothness(disparity: Float[Tensor, "b 1 h w"], image: Float[Tensor, "b c h 
     return _slope(relative, image, axis=-1) + _slope(relative, image, axis=-2)
 
 
+def curvature(values: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
+    """Return the sum of the mean absolute second differences along x, along y and, twice, across both.
+
+    As in Zhou et al., CVPR 2017, https://arxiv.org/abs/1704.07813.
+    """
+    dx, dy = upcast(values).diff(dim=-1), upcast(values).diff(dim=-2)
+    second = [dx.diff(dim=-1), dx.diff(dim=-2), dy.diff(dim=-1), dy.diff(dim=-2)]
+    return torch.stack([x.abs().mean() for x in second]).sum()
+
+
 def valid_mean(values: Float[Tensor, "*#s"], mask: Bool[Tensor, "*#s"]) -> Float[Tensor, ""]:
     """Return the mean of the values where `mask` holds, and 0 with zero gradient where it never does.
 
@@ -112,28 +116,6 @@ def valid_mean(values: Float[Tensor, "*#s"], mask: Bool[Tensor, "*#s"]) -> Float
         return kept.sum() / count.clamp(min=1)
     dist.all_reduce(count)
     return kept.sum() * dist.get_world_size() / count.clamp(min=1)
-
-
-def _reflect(image: Float[Tensor, "*b c h w"]) -> Float[Tensor, "*b c h+2 w+2"]:
-    flat, leading = pack([image], "* c h w")
-    (padded,) = unpack(functional.pad(flat, (1, 1, 1, 1), mode="reflect"), leading, "* c h w")
-    return padded
-
-
-def _box(padded: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h-2 w-2"]:
-    """Sum over 3x3 windows by shifted additions, which are cheaper than pooling."""
-    rows = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
-    return rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
-
-
-def _ssim_distance(a: Statistics, b: Statistics) -> Float[Tensor, "*#n c h w"]:
-    """SSIM with window sums for means: numerator and denominator are `AREA**4` times those of the paper."""
-    products = a.total * b.total
-    squares = a.total.square() + b.total.square()
-    covariance = AREA * _box(a.padded * b.padded) - products
-    variance = AREA * (a.squares + b.squares) - squares
-    ssim = (2 * products + C1) * (2 * covariance + C2) / ((squares + C1) * (variance + C2))
-    return ((1 - ssim) / 2).clamp(0, 1)
 
 
 def _slope(x: Float[Tensor, "b 1 h w"], image: Float[Tensor, "b c h w"], axis: int) -> Float[Tensor, ""]:

@@ -1,9 +1,11 @@
-"""Networks that see two frames of a video and say how the camera moved between them."""
+"""Networks that see frames of a video and say how the camera moved between them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -12,8 +14,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mtdrive.batch import TARGET, View
 from mtdrive.decoders import in_full
 from mtdrive.encoder import Encoder
+from mtdrive.errors import ConfigError
+from mtdrive.geometry import invert, pose_matrix
 
 SCALE = 0.01
 """Of the published head's output, so that training starts near the identity."""
@@ -42,20 +47,51 @@ class Motion(NamedTuple):
     """In the unit of the depth network."""
 
 
-class PoseNetwork(nn.Module, ABC):
-    """Predicts the motion between two frames of one camera, given in the order of time.
+@dataclass(frozen=True)
+class Motions:
+    """What a motion network says of a window of frames."""
 
-    The order never changes: whoever needs `T_earlier,later` inverts the result (Godard et al., ICCV 2019,
-    https://arxiv.org/abs/1806.01260). A constructor takes the run's shared encoder first, whether it reads
-    it or not, so that every network is built the same way.
+    poses: dict[View, Float[Tensor, "b 4 4"]]
+    """`T_view,target` of the neighbours that were there."""
+    masks: list[Float[Tensor, "b n _h _w"]] = field(default_factory=list)
+    """How explainable each pixel of the target is from each neighbour, before the sigmoid, fine to coarse;
+    empty for a network without such masks."""
+
+
+class MotionNetwork(nn.Module, ABC):
+    """Predicts the motion from the target to its neighbours in time.
+
+    A constructor takes the run's shared encoder first, whether it reads it or not, so that every network is
+    built the same way.
     """
 
     reads_features: ClassVar[bool]
-    """Whether `forward` needs the frames' pyramids, so that the caller encodes them."""
+    """Whether it needs the frames' pyramids, so that the caller encodes them."""
+
+    @abstractmethod
+    def motions(self, frames: Mapping[View, Frame]) -> Motions:
+        """Return the motion to each of `frames` but the target, which is one of them."""
+
+
+class PoseNetwork(MotionNetwork):
+    """Predicts the motion between two frames of one camera, given in the order of time.
+
+    The order never changes: `T_earlier,later` is the inverse of the result (Godard et al., ICCV 2019,
+    https://arxiv.org/abs/1806.01260).
+    """
 
     @abstractmethod
     def forward(self, earlier: Frame, later: Frame) -> Motion:
         """Return `T_later,earlier`."""
+
+    def motions(self, frames: Mapping[View, Frame]) -> Motions:
+        """Return the motion to each of `frames`, pair by pair."""
+        return Motions({view: self._motion(view, frames) for view in frames if view != TARGET})
+
+    def _motion(self, view: View, frames: Mapping[View, Frame]) -> Float[Tensor, "b 4 4"]:
+        earlier, later = sorted((view, TARGET), key=lambda v: v.offset)
+        pose = pose_matrix(*self(frames[earlier], frames[later]))
+        return pose if earlier == TARGET else invert(pose)
 
 
 class PoseHead(nn.Module):
@@ -76,17 +112,13 @@ class PoseHead(nn.Module):
         self.join = nn.Conv2d(256 * inputs, 256, 3, padding=1)
         self.refine = nn.Conv2d(256, 256, 3, padding=1)
         self.out = nn.Conv2d(256, 6 * poses, 1)
-        assert self.out.bias is not None
-        with torch.no_grad():
-            self.out.bias[FORWARD] -= forward_start / SCALE
+        _start_forward(self.out, forward_start)
 
     def forward(self, features: Sequence[Float[Tensor, "b _c h w"]]) -> Motion:
         """Return the first pose."""
         x = torch.cat([functional.relu(self.squeeze(level)) for level in features], 1)
         x = functional.relu(self.refine(functional.relu(self.join(x))))
-        poses = reduce(in_full(self.out, x), "b (poses six) h w -> b poses six", "mean", six=6)
-        first = rearrange(SCALE * poses[:, 0], "b (part three) -> part b three", three=3)
-        return Motion(axis_angle=first[0], translation=first[1])
+        return _motion(in_full(self.out, x))
 
 
 class SeparatePose(PoseNetwork):
@@ -141,3 +173,79 @@ class SharedPose(PoseNetwork):
         """Return `T_later,earlier` from the pyramids."""
         motion: Motion = self.head([earlier.pyramid[-1], later.pyramid[-1]])
         return motion
+
+
+class CorrelationPose(PoseNetwork):
+    """A head on how well the shared encoder's features of two frames match under small shifts.
+
+    A network that sees two images stacked has to learn first what a shift is. Here the shifts are its input:
+    the correlation layer of Alexey Dosovitskiy et al., "FlowNet: Learning Optical Flow with Convolutional
+    Networks", ICCV 2015, https://arxiv.org/abs/1504.06852. It learns from few frames, if the features are
+    worth matching: give the encoder pretrained weights.
+
+    Args:
+        shared: the run's encoder.
+        stride: of the level that is matched.
+        reach: largest shift in cells of that level, (down and up, right and left).
+        width: channels of its convolutions.
+        forward_start: see `PoseHead`.
+
+    Raises:
+        ConfigError: if the encoder has no level of that stride.
+    """
+
+    reads_features = True
+
+    def __init__(
+        self,
+        shared: Encoder,
+        stride: int = 8,
+        reach: tuple[int, int] = (2, 4),
+        width: int = 128,
+        forward_start: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if stride not in shared.strides:
+            raise ConfigError(f"{shared.name} has levels of strides {shared.strides}, none of {stride}")
+        self.level, self.reach = shared.strides.index(stride), reach
+        shifts = (2 * reach[0] + 1) * (2 * reach[1] + 1)
+        self.describe = nn.Conv2d(shared.channels[self.level], 32, 1)
+        self.join = nn.Conv2d(shifts, width, 3, stride=2, padding=1)
+        self.refine = nn.Conv2d(width, width, 3, padding=1)
+        self.out = nn.Conv2d(width, 6, 1)
+        _start_forward(self.out, forward_start)
+
+    def forward(self, earlier: Frame, later: Frame) -> Motion:
+        """Return `T_later,earlier` from the pyramids."""
+        a, b = (self.describe(frame.pyramid[self.level]) for frame in (earlier, later))
+        x = functional.relu(self.join(correlation(a, b, self.reach)))
+        return _motion(in_full(self.out, functional.relu(self.refine(x))))
+
+
+def correlation(
+    a: Float[Tensor, "b c h w"], b: Float[Tensor, "b c h w"], reach: tuple[int, int]
+) -> Float[Tensor, "b _shifts h w"]:
+    """Return the cosine between each pixel of `a` and the pixels of `b` up to `reach` rows and columns away.
+
+    Channels run over the shifts row by row, from the upper left; beyond the border of `b` the cosine is 0.
+    """
+    a, b = functional.normalize(a, dim=1), functional.normalize(b, dim=1)
+    rows, columns = reach
+    height, width = a.shape[-2:]
+    padded = functional.pad(b, (columns, columns, rows, rows))
+    shifts = product(range(2 * rows + 1), range(2 * columns + 1))
+    return torch.stack([(a * padded[..., y : y + height, x : x + width]).sum(1) for y, x in shifts], 1)
+
+
+def _motion(poses: Float[Tensor, "b _poses h w"]) -> Motion:
+    """Return the first pose of a map of poses: its mean over the image, scaled down."""
+    mean = SCALE * reduce(poses[:, :6], "b six h w -> b six", "mean")
+    first = rearrange(mean, "b (part three) -> part b three", three=3)
+    return Motion(axis_angle=first[0], translation=first[1])
+
+
+def _start_forward(out: nn.Conv2d, forward_start: float) -> None:
+    """Add a forward motion, in depth units per pair, to the first prediction of a head."""
+    assert out.bias is not None
+    with torch.no_grad():
+        out.bias[FORWARD::6] -= forward_start / SCALE

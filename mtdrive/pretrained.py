@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -116,6 +119,20 @@ def read_file(path: Path) -> dict[str, Tensor]:
         ConfigError: if the name ends in none of the known ways.
         CheckpointError: if the file is missing, damaged or holds anything but tensors.
     """
+    state = read_mapping(path)
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    if len(tensors) < len(state):
+        raise CheckpointError(_is_no_state(path, ", ".join(list(state)[:3])))
+    return tensors
+
+
+def read_mapping(path: Path) -> dict[str, object]:
+    """Read a mapping of names to tensors and plain values such as numbers; no code in it runs.
+
+    Raises:
+        ConfigError: if the name ends in none of the known ways.
+        CheckpointError: if the file is missing, damaged or holds anything else.
+    """
     reader = _READERS.get(path.suffix)
     if reader is None:
         choices = ", ".join(["none", *SOURCES])
@@ -128,18 +145,31 @@ def read_file(path: Path) -> dict[str, Tensor]:
     try:
         state = reader(path)
     except Exception as error:  # whatever a damaged or malicious file provokes is about the file
-        reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(
-            f"cannot read {path} as plain weights, nothing in it was run: {reason}"
+            f"cannot read {path} as plain weights, nothing in it was run: {_reason(error)}"
         ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        found = ", ".join(map(str, list(state)[:3])) if isinstance(state, Mapping) else type(state).__name__
-        raise CheckpointError(f"{path} holds {found}; expected a mapping of names to tensors, a state_dict")
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        raise CheckpointError(_is_no_state(path, type(state).__name__))
     return dict(state)
 
 
+def _is_no_state(path: Path, found: str) -> str:
+    return f"{path} holds {found}; expected a mapping of names to tensors, a state_dict"
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong with a file, without torch's advice to run what is in it."""
+    if asked := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f"it asks for {asked[1]}"
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is no pickle of tensors"
+    return str(error).strip().partition("\n")[0] or "it ends too early"
+
+
 def _read_pickle(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pickles that it is about to refuse
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ import numpy as np
 
 from mtdrive.depth_maps import DepthMaps, open_maps
 from mtdrive.errors import DataError
+from mtdrive.files import write_csv
 from mtdrive.metrics import DEPTH_ERRORS, DepthProtocol, Scaling, score_depth_map, score_image
 
 SHOWN = 3
@@ -43,20 +42,8 @@ class DepthScore:
 
     def write_csv(self, path: Path) -> None:
         """Write a line for each image; the file appears whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("w", newline="", encoding="utf-8") as stream:
-                writer = csv.writer(stream, lineterminator="\n")
-                writer.writerow(["image", *self.rows[0]])
-                writer.writerows(
-                    [name, *row.values()] for name, row in zip(self.names, self.rows, strict=True)
-                )
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        rows = [[name, *row.values()] for name, row in zip(self.names, self.rows, strict=True)]
+        write_csv(path, ["image", *self.rows[0]], rows)
 
 
 def score_depth(pred: Path, truth: Path, protocol: DepthProtocol, scaling: Scaling) -> DepthScore:

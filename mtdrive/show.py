@@ -14,13 +14,16 @@ HIGH = 0.95
 """Quantile of a map that gets the last colour: a few extreme pixels must not darken the rest."""
 
 
-def coloured(values: Float[Tensor, "h w"]) -> Float[Tensor, "3 h w"]:
-    """Return a map in magma: dark for its least value, bright for its 95 % quantile; NaN black."""
+def coloured(values: Float[Tensor, "h w"], span: tuple[float, float] | None = None) -> Float[Tensor, "3 h w"]:
+    """Return a map in magma: dark and bright at the ends of `span`; NaN black.
+
+    Without a span, it goes from the least value to the 95 % quantile.
+    """
     values = values.detach().float().cpu()
     known = values[values.isfinite()]
     if not known.numel():
         return torch.zeros(3, *values.shape)
-    low, high = float(known.min()), float(known.quantile(HIGH))
+    low, high = span or (float(known.min()), float(known.quantile(HIGH)))
     share = ((values - low) / max(high - low, 1e-12)).clamp(0, 1).nan_to_num(0)
     return _magma()[(share * 255).round().long()].permute(2, 0, 1)
 

@@ -33,6 +33,8 @@ class Task(nn.Module, ABC, Generic[Output]):
     """Whose features `forward` reads. At test time only some may be there."""
     needs: frozenset[str] = frozenset()
     """Labels of the batch without which the loss is undefined."""
+    poses: tuple[View, ...] = ()
+    """Views whose pose the data must know, since the loss uses it."""
     kind: Kind = "regression"
     """The likelihood behind the loss, which uncertainty weighting asks for."""
 
@@ -73,6 +75,8 @@ class Coupling(nn.Module, ABC):
     """What a batch must have."""
     needs: frozenset[str] = frozenset()
     """Labels that it reads."""
+    poses: tuple[View, ...] = ()
+    """Views whose pose the data must know."""
     kind: Kind = "regression"
 
     @abstractmethod

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mtdrive.batch import Batch
 from mtdrive.checkpoint import Checkpoints, Tensors, load_state, load_weights, restore
+from mtdrive.data.packed import Packed
 from mtdrive.errors import CheckpointError, ConfigError, TrainingError, check_least
 from mtdrive.log import Log, progress
 from mtdrive.model import Model
@@ -81,7 +82,7 @@ class Run:
 
     model: Model
     weighting: Weighting
-    streams: Mapping[str, Callable[[int], Iterator[Batch]]]
+    streams: Mapping[str, Callable[[int], Iterator[Packed]]]
     """By data set: endless batches from a step on."""
     steps_per_epoch: int
     validate: Callable[[], dict[str, float]]
@@ -140,7 +141,7 @@ def fit(run: Run, optimization: Optimization, training: Training, resume: bool =
     return state
 
 
-def _next(streams: Sequence[Iterator[Batch]], stop: list[int], device: torch.device) -> list[Batch]:
+def _next(streams: Sequence[Iterator[Packed]], stop: list[int], device: torch.device) -> list[Batch]:
     """Return a batch of each stream; none if the signal to stop has ended the loading processes, too."""
     try:
         return [next(stream).to(device, non_blocking=True) for stream in streams]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtdrive.errors import DataError
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -32,8 +35,29 @@ def register(
     return parser
 
 
-def show(figures: Mapping[str, float], as_json: bool) -> None:
-    """Print figures as a table or as JSON."""
+def tell(notes: Iterable[str]) -> None:
+    """Print what the user should know besides the figures."""
+    for note in notes:
+        sys.stderr.write(f"mtdrive: {note}\n")
+
+
+def each(inputs: Mapping[str, Path], work: Callable[[str, Path], None]) -> int:
+    """Work on every input by its name; a bad one is reported and costs the others nothing.
+
+    Returns the exit status: 1 if one was bad.
+    """
+    failed = 0
+    for name, path in inputs.items():
+        try:
+            work(name, path)
+        except DataError as error:  # noqa: PERF203  the point of this function
+            tell([f"error: {error}"])
+            failed = 1
+    return failed
+
+
+def show(figures: Mapping[str, Any], as_json: bool) -> None:
+    """Print figures as a table, where None is a dash, or as JSON."""
     if as_json:
         sys.stdout.write(json.dumps(dict(figures)) + "\n")
         return
@@ -42,5 +66,6 @@ def show(figures: Mapping[str, float], as_json: bool) -> None:
 
     table = Table("figure", "value")
     for name, value in figures.items():
-        table.add_row(name, str(value) if isinstance(value, int) else f"{value:.4f}")
+        text = f"{value:.4f}" if isinstance(value, float) else str(value)
+        table.add_row(name, "-" if value is None else text)
     Console().print(table)

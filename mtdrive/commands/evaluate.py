@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from mtdrive.commands import Commands, register, show
+from mtdrive.commands import Commands, register, show, tell
 
 
 def add(commands: Commands) -> None:
@@ -16,22 +16,28 @@ def add(commands: Commands) -> None:
         commands,
         "evaluate",
         _evaluate,
-        "score the depth of a checkpoint by a published protocol",
+        "score the depth or the motion of a checkpoint by a published protocol",
         settings=True,
     )
     parser.usage = (
-        "mtdrive evaluate CHECKPOINT [--config FILE] [--source CLASS --source.SETTING VALUE ...] "
-        "[--protocol eigen] [--scaling median] [--flip true] [--out DIR]"
+        "mtdrive evaluate CHECKPOINT [--kind KIND] [--config FILE] "
+        "[--source CLASS --source.SETTING VALUE ...] [--SETTING VALUE ...] [--out DIR]"
     )
     parser.add_argument(
         "checkpoint", type=Path, help="a checkpoint folder, such as runs/NAME/checkpoints/best"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="write depth.json and depth.csv (a line an image)"
+        "--kind", choices=("depth", "odometry"), default="depth", help="what to score; depth if not given"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write KIND.json and KIND.csv (a line an image or window), and the trajectories of odometry",
     )
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
     parser.add_argument(
-        "--settings", action="store_true", help="list every setting with its meaning, and stop"
+        "--settings", action="store_true", help="list every setting of the kind with its meaning, and stop"
     )
     parser.epilog = (
         "For example: mtdrive evaluate runs/a/checkpoints/best --source KittiRaw --source.root KITTI "
@@ -40,15 +46,30 @@ def add(commands: Commands) -> None:
 
 
 def _evaluate(options: argparse.Namespace, rest: list[str]) -> None:
-    from mtdrive import experiment
-    from mtdrive.checkpoint import write_atomically
+    from mtdrive import evaluations
 
     if options.settings:
-        sys.stdout.write(experiment.evaluation_parser().format_help())
+        sys.stdout.write(evaluations.evaluation_parser(options.kind).format_help())
         return
-    score = experiment.evaluate(options.checkpoint, rest)
+    {"depth": _depth, "odometry": _odometry}[options.kind](options, rest)
+
+
+def _depth(options: argparse.Namespace, rest: list[str]) -> None:
+    from mtdrive import evaluations
+    from mtdrive.files import write_atomically
+
+    score = evaluations.depth(options.checkpoint, rest)
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
         score.write_csv(options.out / "depth.csv")
         write_atomically(options.out / "depth.json", json.dumps(score.summary()).encode())
     show(score.summary(), options.json)
+
+
+def _odometry(options: argparse.Namespace, rest: list[str]) -> None:
+    from mtdrive import evaluations
+
+    score = evaluations.odometry(options.checkpoint, rest)
+    if options.out is not None:
+        score.write(options.out)
+    tell(score.notes())
+    show(score.document() if options.json else score.table(), options.json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mtdrive.commands import Commands, register, show
+from mtdrive.commands import Commands, register, show, tell
 
 
 def add(commands: Commands) -> None:
@@ -32,6 +32,26 @@ def add(commands: Commands) -> None:
     )
     depth.add_argument("--json", action="store_true", help="print JSON in place of a table")
     depth.add_argument("--csv", type=Path, metavar="FILE", help="write a line an image")
+    _add_odometry(kinds)
+
+
+def _add_odometry(kinds: Commands) -> None:
+    odometry = register(
+        kinds, "odometry", _score_odometry, "score a predicted trajectory against the true one"
+    )
+    odometry.add_argument(
+        "pred", type=Path, help="poses in KITTI's format: 12 numbers a line, a line a frame"
+    )
+    odometry.add_argument("truth", type=Path, help="true poses of the same frames, in the same format")
+    odometry.add_argument(
+        "--align",
+        choices=("none", "scale", "similarity"),
+        default="scale",
+        help="what is fitted to the truth: one scale, or rotation and translation too (7 numbers)",
+    )
+    odometry.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    odometry.add_argument("--csv", type=Path, metavar="FILE", help="write a line a window of 5 frames")
+    odometry.add_argument("--plot", type=Path, metavar="FILE", help="draw both from above, as PNG")
 
 
 def _score_depth(options: argparse.Namespace, rest: list[str]) -> None:
@@ -42,3 +62,16 @@ def _score_depth(options: argparse.Namespace, rest: list[str]) -> None:
     if options.csv is not None:
         score.write_csv(options.csv)
     show(score.summary(), options.json)
+
+
+def _score_odometry(options: argparse.Namespace, rest: list[str]) -> None:
+    from mtdrive.score_odometry import score_odometry
+
+    score = score_odometry(options.pred, options.truth, options.align)
+    figures = score.summary()
+    if options.csv is not None:
+        score.write_csv(options.csv)
+    if options.plot is not None:
+        score.draw(score.tracks[0], options.plot)
+    tell(score.notes())
+    show(figures, options.json)

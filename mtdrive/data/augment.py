@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from mtdrive.batch import LABELS, Batch, Command
-from mtdrive.errors import DataError
+from mtdrive.data.colour import Jitter
+from mtdrive.data.packed import Packed
+from mtdrive.errors import ConfigError, DataError
 from mtdrive.geometry import mirror_intrinsics, mirror_pose
 
 MIRRORED_COMMAND = {
@@ -40,30 +39,24 @@ class Augment:
     hue: float = 0.1
     """Largest shift of the hue, of a full circle of 1."""
 
-    def __call__(self, item: Batch, generator: torch.Generator) -> Batch:
-        """Return `item` augmented by draws from `generator`."""
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            largest = 0.5 if name == "hue" else 1
+            if not 0 <= value <= largest:
+                raise ConfigError(f"augment.{name} must be from 0 to {largest}, found {value}")
+
+    def __call__(self, item: Packed, generator: torch.Generator) -> Packed:
+        """Return `item` flipped and with its jitter noted, by draws from `generator`."""
         flip, jitter = (torch.rand(2, generator=generator) < torch.tensor([self.flip, self.jitter])).tolist()
         if flip:
-            item = mirror(item)
-        if jitter:
-            images = self._jittered(item.inputs.images, generator)
-            item = replace(item, inputs=replace(item.inputs, images=images))
-        return item
+            item = replace(item, images=item.images.flip(-1), rest=mirror(item.rest))
+        return replace(item, jitters=(self._jitter(generator),)) if jitter else item
 
-    def _jittered(
-        self, images: Float[Tensor, "v 3 h w"], generator: torch.Generator
-    ) -> Float[Tensor, "v 3 h w"]:
+    def _jitter(self, generator: torch.Generator) -> Jitter:
         spread = torch.tensor([self.brightness, self.contrast, self.saturation, self.hue])
         draws = (spread * (2 * torch.rand(4, generator=generator) - 1)).tolist()
-        steps: list[Callable[[Tensor], Tensor]] = [
-            lambda x: F.adjust_brightness(x, 1 + draws[0]),
-            lambda x: F.adjust_contrast(x, 1 + draws[1]),
-            lambda x: F.adjust_saturation(x, 1 + draws[2]),
-            lambda x: F.adjust_hue(x, draws[3]),
-        ]
-        for step in torch.randperm(4, generator=generator).tolist():
-            images = steps[step](images)
-        return images
+        order = torch.randperm(4, generator=generator).tolist()
+        return Jitter((1 + draws[0], 1 + draws[1], 1 + draws[2], draws[3]), tuple(order))
 
 
 def mirror(item: Batch) -> Batch:

@@ -15,6 +15,7 @@ from jaxtyping import Float64
 
 from mtdrive.data.recording import Size
 from mtdrive.errors import DataError
+from mtdrive.files import parse_numbers
 
 Projection = Float64[np.ndarray, "3 4"]
 
@@ -68,21 +69,6 @@ def read_calibration(path: Path) -> Calibration:
         raise DataError(f"{path}: cannot be read as calibration ({error}); download it again") from error
     pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     return Calibration(path, {key.strip(): values for key, values in pairs})
-
-
-def parse_numbers(text: str, count: int, where: str) -> Float64[np.ndarray, " count"]:
-    """Return the `count` finite numbers of `text`.
-
-    Raises:
-        DataError: naming `where` they stand, if they are not.
-    """
-    try:
-        values = np.array(text.split(), dtype=np.float64)
-    except ValueError as error:
-        raise DataError(f"{where}: expected {count} numbers ({error}); restore the file") from None
-    if len(values) != count or not np.isfinite(values).all():
-        raise DataError(f"{where}: expected {count} finite numbers, found {text.strip()!r}; restore the file")
-    return values
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 from mtdrive.data.folders import ImageFolder, image_folder, warn_of_gap
-from mtdrive.data.kitti_calibration import Calibration, offset, parse_numbers, read_calibration, rig
+from mtdrive.data.kitti_calibration import Calibration, offset, read_calibration, rig
 from mtdrive.data.recording import Recording, Size, Source, Target, rescale
 from mtdrive.errors import ConfigError, DataError
+from mtdrive.trajectory import Poses, read_poses
 
 Camera = Literal["image_0", "image_1", "image_2", "image_3"]
 """0 and 1 are the left and right grey cameras, 2 and 3 the colour ones."""
@@ -126,8 +127,7 @@ class OdometryRecording(Recording):
         """Return `T_world,front`; the world is camera 0 at the sequence's first frame."""
         if not self.settings.poses:
             return None
-        of_camera_0 = np.vstack([self._trajectory[frame], [0, 0, 0, 1]])
-        return torch.from_numpy(of_camera_0 @ np.linalg.inv(offset(self._projection("front"))))
+        return torch.from_numpy(self._trajectory[frame] @ np.linalg.inv(offset(self._projection("front"))))
 
     @cached_property
     def _folders(self) -> dict[str, ImageFolder]:
@@ -163,17 +163,9 @@ class OdometryRecording(Recording):
         return height, width
 
     @cached_property
-    def _trajectory(self) -> Float64[np.ndarray, "n 3 4"]:
-        """`T_world,0` of every frame, the last row left out."""
-        path = self._poses_path
-        try:
-            lines = path.read_text(encoding="ascii").rstrip().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(
-                f"{path}: the poses cannot be read ({error}); download them or unset poses"
-            ) from None
-        rows = [parse_numbers(line, 12, f"{path}:{n}") for n, line in enumerate(lines, start=1)]
-        return np.array(rows).reshape(-1, 3, 4)
+    def _trajectory(self) -> Poses:
+        """`T_world,0` of every frame."""
+        return read_poses(self._poses_path, "download them or unset poses")
 
     @property
     def _poses_path(self) -> Path:

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from mtdrive.data.folders import ImageFolder, image_folder, numbered, require
 from mtdrive.data.images import read_depth_png
-from mtdrive.data.kitti_calibration import DayCalibration, parse_numbers, read_day, rig
+from mtdrive.data.kitti_calibration import DayCalibration, read_day, rig
 from mtdrive.data.kitti_splits import FOLDERS, Side
 from mtdrive.data.recording import Recording, Size, rescale, resizing
 from mtdrive.data.velodyne import read_scan, resample, sparse_depth
 from mtdrive.errors import ConfigError, DataError
+from mtdrive.files import parse_numbers
 
 _OTHER: dict[Side, Side] = {"l": "r", "r": "l"}
 _OXTS_FIELDS, _OXTS_FORWARD = 30, 8  # numbers in a line, and where the forward speed stands

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
-from mtdrive.checkpoint import write_atomically
 from mtdrive.data.folders import IMAGES, numbered
 from mtdrive.errors import DataError
+from mtdrive.files import write_atomically
 from mtdrive.randomness import derive
 
 Side = Literal["l", "r"]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mtdrive.batch import Batch, collate
+from mtdrive.data.packed import Packed, collate_packed
 from mtdrive.data.windows import Key, Windows
 from mtdrive.errors import ConfigError, DataError
 from mtdrive.randomness import generator
@@ -82,14 +82,14 @@ class Batches:
             _Careful(windows), collate_fn=_collate, worker_init_fn=_init_worker, **settings
         )
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Packed]:
         for batch in self.loader:
             if isinstance(batch, DataError):
                 raise batch
             yield batch
 
 
-class _Careful(Dataset["Batch | DataError"]):
+class _Careful(Dataset["Packed | DataError"]):
     """Hands errors of the data on as items."""
 
     def __init__(self, windows: Windows) -> None:
@@ -98,18 +98,18 @@ class _Careful(Dataset["Batch | DataError"]):
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, key: Key | int) -> Batch | DataError:
+    def __getitem__(self, key: Key | int) -> Packed | DataError:
         try:
-            return self.windows[key]
+            return self.windows.packed(key)
         except DataError as error:
             return error
 
 
-def _collate(items: Sequence[Batch | DataError]) -> Batch | DataError:
+def _collate(items: Sequence[Packed | DataError]) -> Packed | DataError:
     for item in items:
         if isinstance(item, DataError):
             return item
-    return collate([item for item in items if isinstance(item, Batch)])
+    return collate_packed([item for item in items if isinstance(item, Packed)])
 
 
 def _init_worker(_: int) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from mtdrive.batch import TARGET, Batch, Inputs, View
 from mtdrive.data.augment import Augment
+from mtdrive.data.images import resized_pixels, to_pixels
+from mtdrive.data.packed import Packed
 from mtdrive.data.recording import Recording, Size, Source, Target
 from mtdrive.errors import DataError
 from mtdrive.randomness import generator
@@ -87,33 +88,45 @@ class Windows(Dataset[Batch]):
         """Labels that every item has."""
         return frozenset.intersection(*(t.recording.labels for t in self.targets))
 
+    @property
+    def posed(self) -> frozenset[View]:
+        """Views whose pose relative to the target every recording knows."""
+        firsts = {id(t.recording): t for t in reversed(self.targets)}.values()
+        return frozenset(v for v in self.views if all(self._pose(t, v).isfinite().all() for t in firsts))
+
     def __getitem__(self, key: Key | int) -> Batch:
+        return self.packed(key).to("cpu")
+
+    def packed(self, key: Key | int) -> Packed:
+        """Return an item as it travels between processes."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         item = self._load(self.targets[index])
         if self.augment is None:
             return item
         return self.augment(item, generator(self.seed, "augment", epoch, index))
 
-    def _load(self, target: Target) -> Batch:
+    def _load(self, target: Target) -> Packed:
         recording = target.recording
-        images = torch.stack([self._image(target, view) for view in self.views])
         intrinsics = torch.stack([recording.intrinsics(v.camera, self.size) for v in self.views])
         speed = recording.speed(target.frame)
-        return Batch(
+        no_rows = torch.empty(len(self.views), 3, 0, self.size[1])
+        rest = Batch(
             inputs=Inputs(
                 views=self.views,
-                images=images,
+                images=no_rows,
                 intrinsics=intrinsics.float(),
                 speed=None if speed is None else torch.tensor(speed),
             ),
-            clean=images,
+            clean=no_rows,
             poses=torch.stack([self._pose(target, view) for view in self.views]).float(),
             labels={n: recording.label(n, target.frame, self.size) for n in sorted(recording.labels)},
             names=(str(recording.path("front", target.frame)),),
         )
+        images = torch.stack([self._image(target, view) for view in self.views])
+        return Packed(images=images, jitters=(None,), rest=rest)
 
-    def _image(self, target: Target, view: View) -> Float[Tensor, "3 h w"]:
-        return resized(target.recording.image(view.camera, self._frame(target, view)), self.size)
+    def _image(self, target: Target, view: View) -> UInt8[Tensor, "3 h w"]:
+        return resized_pixels(target.recording.image(view.camera, self._frame(target, view)), self.size)
 
     def _pose(self, target: Target, view: View) -> Float[Tensor, "4 4"]:
         """Return `T_view,target`, NaN where the recording does not know it."""
@@ -136,4 +149,4 @@ def resized(image: Image.Image, size: Size) -> Float[Tensor, "3 h w"]:
     """Return `image` in [0, 1], resized with Lanczos where its size differs."""
     if image.size != (size[1], size[0]):
         image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float() / 255
+    return to_pixels(image).contiguous().float().div_(255)

@@ -44,7 +44,7 @@ def main(folder: Path, items: int) -> None:
     run = prepare(described, folder, "seed: 0\n", resume=False)
     run.model.train()
     torch.manual_seed(derive(0, "step", 0))
-    batch = next(run.streams["toy"](0))
+    batch = next(run.streams["toy"](0)).to("cpu")
     counts = [int((~batch.labels["toy_grade"].isnan()).sum())]
     run.weighting.backward(merge(forward(run, [batch])), [], run.fabric.backward)
     parameters = {**dict(run.model.named_parameters()), **dict(run.weighting.named_parameters())}

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from mtdrive.batch import LABELS, TARGET, Batch, Command, Label, View
+from mtdrive.batch import LABELS, TARGET, Batch, Command, Label, View, collate
 from mtdrive.check import example_batch
 from mtdrive.data.augment import Augment, mirror
+from mtdrive.data.packed import Packed, collate_packed
 from mtdrive.data.windows import Windows
-from mtdrive.errors import DataError
+from mtdrive.errors import ConfigError, DataError
 from mtdrive.geometry import backproject, project, transform
 from mtdrive.randomness import generator
 from tests.toys import ToySource
@@ -24,8 +27,14 @@ def item(labels: tuple[str, ...] = ("semantics",)) -> Batch:
     return Windows(ToySource(labels=labels), VIEWS, (32, 64))[3]
 
 
-def drawn(augment: Augment, seed: int = 0) -> Batch:
-    return augment(item(), generator(seed, "test"))
+@cache
+def packed() -> Packed:
+    return Windows(ToySource(labels=("semantics",)), VIEWS, (32, 64)).packed(3)
+
+
+def drawn(augment: Augment, seed: int = 0, images: Tensor | None = None) -> Batch:
+    given = packed() if images is None else replace(packed(), images=images)
+    return augment(given, generator(seed, "test")).to("cpu")
 
 
 def test_mirroring_twice_changes_nothing() -> None:
@@ -110,10 +119,18 @@ def test_an_undeclared_label_is_refused_rather_than_left_unmirrored() -> None:
 @given(st.integers(0, 1000))
 def test_all_views_share_one_draw_of_colour(seed: int) -> None:
     """Three equal images stay equal, whatever is drawn."""
-    given = item()
-    same = replace(given, inputs=replace(given.inputs, images=given.inputs.images[:1].expand(4, -1, -1, -1)))
-    images = Augment(flip=0.5, jitter=1.0)(same, generator(seed, "test")).inputs.images
+    images = drawn(Augment(jitter=1.0), seed, packed().images[:1].expand(4, -1, -1, -1)).inputs.images
     assert all(torch.equal(images[0], other) for other in images[1:])
+
+
+def test_a_batch_holds_each_item_as_it_is_alone() -> None:
+    """Jittered items beside plain ones, flipped beside unflipped."""
+    items = [Augment()(packed(), generator(s, "test")) for s in range(6)]
+    assert {i.jitters == (None,) for i in items} == {True, False}
+    batch, alone = collate_packed(items).to("cpu"), collate([i.to("cpu") for i in items])
+    assert torch.equal(batch.clean, alone.clean)
+    assert torch.equal(batch.inputs.images, alone.inputs.images)
+    assert torch.equal(batch.inputs.intrinsics, alone.inputs.intrinsics)
 
 
 def test_jitter_leaves_the_clean_images_alone_and_flips_take_them_along() -> None:
@@ -129,8 +146,8 @@ def test_jitter_leaves_the_clean_images_alone_and_flips_take_them_along() -> Non
 def test_factors_stay_in_their_range_and_reach_its_ends() -> None:
     """Brightness alone, so that the factor can be read off the image."""
     only = Augment(flip=0, jitter=1, brightness=0.2, contrast=0, saturation=0, hue=0)
-    grey = replace(item(), inputs=replace(item().inputs, images=torch.full((4, 3, 8, 8), 0.5)))
-    factors = [float(only(grey, generator(s, "f")).inputs.images[0, 0, 0, 0]) / 0.5 for s in range(300)]
+    grey = torch.full((4, 3, 8, 8), 102, dtype=torch.uint8)
+    factors = [float(drawn(only, s, grey).inputs.images[0, 0, 0, 0]) / 0.4 for s in range(300)]
     assert 0.8 <= min(factors) < 0.81
     assert 1.19 < max(factors) <= 1.2
 
@@ -145,18 +162,25 @@ def test_each_kind_of_jitter_is_torchvisions() -> None:
     ):
         none = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
         only = Augment(flip=0, jitter=1, **{**none, setting: 0.3})
-        draws = generator(5, "x")
+        draws = generator(5, "test")
         torch.rand(2, generator=draws)
         number = ["brightness", "contrast", "saturation", "hue"].index(setting)
         amount = 0.3 * (2 * float(torch.rand(4, generator=draws)[number]) - 1)
         expected = adjust(image, amount if setting == "hue" else 1 + amount)
-        torch.testing.assert_close(only(item(), generator(5, "x")).inputs.images, expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(drawn(only, 5).inputs.images, expected, atol=1e-5, rtol=0)
 
 
 def test_probabilities_are_met() -> None:
-    augment, plain = Augment(flip=0.25, jitter=0.0), item()
-    flips = sum(float(augment(plain, generator(s, "p")).pose(View("stereo"))[0, 3]) > 0 for s in range(400))
-    assert 70 < flips < 130
+    augment = Augment(flip=0.25, jitter=0.75)
+    items = [augment(packed(), generator(s, "test")) for s in range(400)]
+    assert 70 < sum(float(i.rest.pose(View("stereo"))[0, 3]) > 0 for i in items) < 130
+    assert 270 < sum(i.jitters != (None,) for i in items) < 330
+
+
+@pytest.mark.parametrize(("name", "value"), [("flip", 1.1), ("saturation", -0.1), ("hue", 0.6)])
+def test_settings_beyond_their_range_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf"augment\.{name} must be from 0 to .*, found {value}"):
+        Augment(**{name: value})
 
 
 def test_depth_follows_the_image_in_a_batch_as_in_an_item() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from benchmarks import plain
 from mtdrive.batch import TARGET, Batch, View, collate
 from mtdrive.check import check_task, example_batch
 from mtdrive.data.augment import mirror
@@ -23,6 +23,7 @@ from mtdrive.geometry import invert, pose_matrix, shrink_intrinsics
 from mtdrive.model import Model
 from mtdrive.pose import Frame, Motion, PoseNetwork, SeparatePose, SharedPose
 from mtdrive.tasks.depth import Depth, Geometry, Photometric, Scene, Smoothness, Term
+from mtdrive.tasks.depth.smoothness import shrunk
 from tests.kitti_tree import Scene as Street
 from tests.kitti_tree import write_odometry
 
@@ -127,46 +128,16 @@ def test_one_frame_is_enough_to_predict_depth() -> None:
 
 
 def plain_loss(output: Geometry, batch: Batch, task: Depth) -> dict[str, Tensor]:
-    """Monodepth2's objective scale by scale and pixel by pixel of a source, as the paper has it (float64)."""
-    inputs = batch.inputs
-    target = batch.reference(TARGET)
-    b, _, h, w = target.shape
-    y, x = torch.meshgrid(torch.arange(h).double(), torch.arange(w).double(), indexing="ij")
-    grid = torch.stack([x, y, torch.ones_like(x)]).reshape(3, -1)
-    photometric, smooth = [], []
-    for scale, sigmoid in enumerate(output.disparities):
-        full = functional.interpolate(sigmoid, (h, w), mode="bilinear", align_corners=False)
-        depth = 1 / (1 / task.max_depth + (1 / task.min_depth - 1 / task.max_depth) * full)
-        warped, identity = [], []
-        for view in task.neighbours:
-            points = torch.linalg.inv(inputs.camera(TARGET)) @ grid * depth.reshape(b, 1, -1)
-            moved = output.motions[view][:, :3, :3] @ points + output.motions[view][:, :3, 3:]
-            seen = inputs.camera(view) @ moved
-            pixels = (seen[:, :2] / seen[:, 2:]).reshape(b, 2, h, w).permute(0, 2, 3, 1)
-            normed = 2 * pixels / torch.tensor([w - 1.0, h - 1.0]).double() - 1
-            source = batch.reference(view)
-            synthesised = functional.grid_sample(source, normed, padding_mode="border", align_corners=True)
-            warped.append(plain_error(synthesised, target))
-            identity.append(plain_error(source, target))
-        everything = torch.stack([*identity, *warped])
-        photometric.append(everything.min(0).values.mean())
-        relative = sigmoid / (sigmoid.mean((2, 3), keepdim=True) + 1e-7)
-        colour = functional.avg_pool2d(target, 2**scale) if scale else target
-        total = torch.zeros((), dtype=torch.float64)
-        for axis in (2, 3):
-            edge = colour.diff(dim=axis).abs().mean(1, keepdim=True)
-            total = total + (relative.diff(dim=axis).abs() * torch.exp(-edge)).mean()
-        smooth.append(1e-3 * total / 2**scale)
-    return {"photometric": sum(photometric) / len(photometric), "smoothness": sum(smooth) / len(smooth)}
-
-
-def plain_error(a: Tensor, b: Tensor) -> Tensor:
-    pa, pb = (functional.pad(x, (1, 1, 1, 1), mode="reflect") for x in (a, b))
-    pool = partial(functional.avg_pool2d, kernel_size=3, stride=1)
-    ma, mb = pool(pa), pool(pb)
-    va, vb, vab = pool(pa**2) - ma**2, pool(pb**2) - mb**2, pool(pa * pb) - ma * mb
-    ssim = (2 * ma * mb + 0.01**2) * (2 * vab + 0.03**2) / ((ma**2 + mb**2 + 0.01**2) * (va + vb + 0.03**2))
-    return 0.85 * ((1 - ssim) / 2).clamp(0, 1).mean(1) + 0.15 * (a - b).abs().mean(1)
+    """Monodepth2's objective scale by scale and source by source, as the paper has it."""
+    return plain.objective(
+        output.disparities,
+        batch.reference(TARGET),
+        [batch.reference(view) for view in task.neighbours],
+        batch.inputs.camera(TARGET),
+        [batch.inputs.camera(view) for view in task.neighbours],
+        [output.motions[view] for view in task.neighbours],
+        (task.min_depth, task.max_depth),
+    )
 
 
 def doubled(batch: Batch) -> Batch:
@@ -204,7 +175,7 @@ def test_a_standing_camera_trains_nothing_photometric() -> None:
     task = Depth(encoder, SMALL)
     output = Model(encoder, {"depth": task}).predict(batch.inputs)["depth"]
     scene = task.scene(output, still)
-    assert not Photometric().errors(scene).mask.any()
+    assert not Photometric().errors(scene)[0].mask.any()
     assert float(Photometric()(scene).detach()) == 0.0
 
 
@@ -300,3 +271,10 @@ def test_bf16_autocast_keeps_the_objective_in_float32(street: tuple[Street, Batc
     full = model(street[1])
     assert half.losses["depth"].dtype == torch.float32
     torch.testing.assert_close(half.losses["depth"], full.losses["depth"], rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("size", [(24, 40), (12, 20), (3, 5), (8, 20), (7, 9)])
+def test_images_beside_coarser_disparities_are_means_of_areas(size: tuple[int, int]) -> None:
+    image = torch.rand(2, 3, 24, 40, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.adaptive_avg_pool2d(image, size)
+    torch.testing.assert_close(shrunk(image, torch.empty(2, 1, *size)), expected)

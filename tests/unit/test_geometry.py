@@ -176,6 +176,16 @@ def test_reproject_has_exact_gradients() -> None:
     assert gradcheck(lambda *x: reproject(*x).pixels, [x.requires_grad_() for x in inputs])
 
 
+def test_reproject_has_exact_gradients_where_depths_and_sources_broadcast_even_behind_the_camera() -> None:
+    depth = depths(0, 2, 1, 2)[..., :2, :3].requires_grad_()
+    pose = torch.cat([poses(9, 1, 2), forward_motion(30).expand(1, 2, 4, 4)]).requires_grad_()
+    k = cameras(1, 2)
+    assert gradcheck(lambda d, t: reproject(d, k, k, t).pixels, (depth, pose))
+    front = reproject(depth, k, k, pose).front
+    assert front[:, 0].all()
+    assert not front[:, 1].any()
+
+
 def test_project_has_exact_gradients_in_front_and_behind() -> None:
     points = uniform(0, 1, 3, 4, 5, low=-2, high=2).requires_grad_()
     assert gradcheck(lambda x, k: project(x, k).pixels, (points, cameras(1, 1).requires_grad_()))

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from mtdrive.data.images import read_depth_png, read_image, read_size, write_depth_png
+from mtdrive.data import images
+from mtdrive.data.images import (
+    read_depth_png,
+    read_image,
+    read_size,
+    resized_pixels,
+    to_pixels,
+    torch_has_lanczos,
+    write_depth_png,
+)
 from mtdrive.errors import DataError
 
 
@@ -89,6 +98,21 @@ def test_png_with_damaged_bytes(tmp_path: Path, position: int) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"a\.png"):
         read_image(path)
+
+
+@pytest.mark.parametrize("size", [(20, 31), (45, 61), (70, 100)])
+@pytest.mark.parametrize("has_lanczos", [True, False])
+def test_resize_is_pillows_lanczos(
+    size: tuple[int, int], has_lanczos: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if has_lanczos and not torch_has_lanczos():
+        pytest.skip("torch before 2.12 does not resize with Lanczos")
+    monkeypatch.setattr(images, "torch_has_lanczos", lambda: has_lanczos)
+    image = Image.fromarray(noise((45, 61)))
+    expected = to_pixels(image.resize((size[1], size[0]), Image.Resampling.LANCZOS))
+    difference = (resized_pixels(image, size).int() - expected.int()).abs()
+    assert difference.max() <= 1
+    assert (difference > 0).float().mean() < 0.02
 
 
 @settings(max_examples=30, deadline=None)

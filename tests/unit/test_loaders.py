@@ -59,8 +59,10 @@ def test_workers_change_no_item() -> None:
     windows = Windows(ToySource(), (View("front", 1),), (32, 64), augment=Augment(), seed=1)
     order = Order(len(windows), 3, seed=1)
     inline, worked = (islice(iter(training_batches(windows, order, n, False)), 7) for n in (0, 2))
-    for one, other in zip(inline, worked, strict=True):
+    for packed, other_packed in zip(inline, worked, strict=True):
+        one, other = packed.to("cpu"), other_packed.to("cpu")
         assert one.names == other.names
+        assert torch.equal(one.clean, other.clean)
         assert torch.equal(one.inputs.images, other.inputs.images)
 
 
@@ -79,5 +81,5 @@ def test_damaged_data_give_their_own_message_from_any_process(
 
 def test_evaluation_sees_every_item_once_in_order() -> None:
     windows = Windows(ToySource(11), (), (32, 64))
-    names = [name for batch in evaluation_batches(windows, 4, 0) for name in batch.names]
+    names = [name for batch in evaluation_batches(windows, 4, 0) for name in batch.rest.names]
     assert names == [f"toy/front/{i}" for i in range(11)]

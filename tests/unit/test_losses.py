@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import gradcheck
 from torch.multiprocessing.spawn import spawn
-from torch.nn import functional
 from torch.testing import assert_close
 
+from benchmarks import plain
+from mtdrive import ssim
+from mtdrive.errors import ConfigError
 from mtdrive.geometry import inverse_warp, pose_matrix
 from mtdrive.losses import (
     min_reprojection,
@@ -34,21 +38,6 @@ def uniform(seed: int, *shape: int) -> Tensor:
 # Straight from the papers
 
 
-def plain_ssim_distance(x: Tensor, y: Tensor) -> Tensor:
-    def mean(image: Tensor) -> Tensor:
-        return functional.avg_pool2d(functional.pad(image, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
-
-    mu_x, mu_y = mean(x), mean(y)
-    var_x, var_y, cov = mean(x * x) - mu_x**2, mean(y * y) - mu_y**2, mean(x * y) - mu_x * mu_y
-    c1, c2 = 0.01**2, 0.03**2
-    ssim = (2 * mu_x * mu_y + c1) * (2 * cov + c2) / ((mu_x**2 + mu_y**2 + c1) * (var_x + var_y + c2))
-    return ((1 - ssim) / 2).clamp(0, 1)
-
-
-def plain_photometric_error(x: Tensor, y: Tensor, weight: float) -> Tensor:
-    return (weight * plain_ssim_distance(x, y) + (1 - weight) * (x - y).abs()).mean(1)
-
-
 def plain_smoothness(disparity: Tensor, image: Tensor) -> Tensor:
     terms: dict[str, list[Tensor]] = {"x": [], "y": []}
     batch, _, height, width = image.shape
@@ -68,14 +57,14 @@ def plain_smoothness(disparity: Tensor, image: Tensor) -> Tensor:
 
 def test_ssim_distance_is_that_of_the_paper() -> None:
     x, y = uniform(0, 2, 3, 7, 9), uniform(1, 2, 3, 7, 9)
-    assert_close(ssim_distance(x, ssim_statistics(y)), plain_ssim_distance(x, y))
+    assert_close(ssim_distance(x, ssim_statistics(y)), plain.ssim_distance(x, y))
 
 
 def test_ssim_distance_keeps_its_digits_in_float32_on_flat_images() -> None:
     x = 0.9 + 0.02 * uniform(0, 1, 3, 16, 16)
     y = x + 0.002 * uniform(1, 1, 3, 16, 16)
     found = ssim_distance(x.float(), ssim_statistics(y.float()))
-    assert_close(found.double(), plain_ssim_distance(x, y), atol=1e-3, rtol=0)
+    assert_close(found.double(), plain.ssim_distance(x, y), atol=1e-3, rtol=0)
 
 
 @few
@@ -97,7 +86,7 @@ def test_ssim_distance_is_symmetric_and_within_0_and_1(seed: int) -> None:
 @pytest.mark.parametrize("weight", [0.0, 0.85, 1.0])
 def test_photometric_error_is_that_of_the_paper(weight: float) -> None:
     x, y = uniform(0, 2, 3, 7, 9), uniform(1, 2, 3, 7, 9)
-    assert_close(photometric_error(x, ssim_statistics(y), weight), plain_photometric_error(x, y, weight))
+    assert_close(photometric_error(x, ssim_statistics(y), weight), plain.error(x, y, weight))
 
 
 def test_many_predictions_at_once_equal_each_alone() -> None:
@@ -117,12 +106,71 @@ def test_photometric_error_has_exact_gradients() -> None:
     assert gradcheck(lambda x: photometric_error(x, target), prediction)
 
 
+def value_and_gradient(prediction: Tensor, target: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    prediction = prediction.detach().requires_grad_()
+    error = photometric_error(prediction, ssim_statistics(target))
+    return error, torch.autograd.grad(error, prediction, slope)[0]
+
+
+@pytest.mark.parametrize("size", [(7, 9), (2, 5), (6, 2)])
+def test_the_gradient_by_hand_is_that_of_the_plain_error_up_to_the_edges(size: tuple[int, int]) -> None:
+    x, y, slope = uniform(0, 2, 3, *size).requires_grad_(), uniform(1, 2, 3, *size), uniform(2, 2, *size)
+    _, found = value_and_gradient(x, y, slope)
+    assert_close(found, torch.autograd.grad(plain.error(x, y), x, slope)[0])
+
+
+def test_accelerators_which_take_all_images_at_once_get_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, slope = uniform(0, 4, 2, 2, 3, 6, 7), uniform(1, 2, 3, 6, 7), uniform(2, 4, 2, 2, 6, 7)
+    each = value_and_gradient(x, y, slope)
+    monkeypatch.setattr(ssim, "_blocks", lambda images: [(slice(None),) * (images.ndim - 3)])
+    assert_close(value_and_gradient(x, y, slope), each, rtol=1e-13, atol=1e-13)
+
+
+def test_the_layout_of_the_prediction_changes_nothing_and_its_gradient_has_it() -> None:
+    """The warp gives scales inside channels; a copy to another order would cost as much as the warp."""
+    x, y, slope = uniform(0, 2, 3, 4, 6, 7), uniform(1, 2, 3, 6, 7), uniform(2, 4, 2, 6, 7)
+    scales_first = x.permute(2, 0, 1, 3, 4)
+    error, gradient = value_and_gradient(scales_first, y, slope)
+    expected, plain_gradient = value_and_gradient(scales_first.contiguous(), y, slope)
+    assert torch.equal(error, expected)
+    assert torch.equal(gradient, plain_gradient)
+    assert gradient.stride() == scales_first.stride()
+
+
+TRACE = """
+import torch
+from mtdrive import ssim
+from mtdrive.losses import photometric_error, ssim_statistics
+
+trace = lambda kernel: torch.compile(kernel, backend="eager", dynamic=False, fullgraph=True)
+traced = ssim.Kernels(*map(trace, ssim.EAGER))
+prediction, target = torch.rand(2, 1, 3, 6, 7, requires_grad=True), ssim_statistics(torch.rand(1, 3, 6, 7))
+results = []
+for kernels in (ssim.EAGER, traced):
+    error = ssim.PhotometricError.apply(prediction, 0.85, kernels, *target)
+    results.append((error, *torch.autograd.grad(error.sum(), prediction)))
+torch.testing.assert_close(*results)
+"""
+
+
+def test_each_kernel_is_one_graph_for_the_compiler() -> None:
+    """In a process of its own: the shape checks of the tests would break the graphs."""
+    subprocess.run([sys.executable, "-c", TRACE], check=True, timeout=300)
+
+
+def test_a_machine_without_a_compiler_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    ssim.compiled_kernels.cache_clear()
+    with pytest.raises(ConfigError, match="needs a C\\+\\+ compiler, but there is no 'no-such-compiler'"):
+        photometric_error(uniform(0, 1, 3, 6, 7), ssim_statistics(uniform(1, 1, 3, 6, 7)), compiled=True)
+
+
 def test_bfloat16_images_are_compared_in_float32() -> None:
     x, y = uniform(0, 1, 3, 16, 16).bfloat16(), uniform(1, 1, 3, 16, 16).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
         found = photometric_error(x, ssim_statistics(y))
     assert found.dtype == torch.float32
-    assert_close(found.double(), plain_photometric_error(x.double(), y.double(), 0.85), atol=1e-5, rtol=1e-4)
+    assert_close(found.double(), plain.error(x.double(), y.double(), 0.85), atol=1e-5, rtol=1e-4)
 
 
 # Minimum reprojection with auto-masking
@@ -178,28 +226,6 @@ def test_a_standing_camera_with_identity_warp_teaches_nothing() -> None:
 # The objective of view synthesis, as a depth task composes it
 
 
-def plain_objective(sources: Tensor, image: Tensor, depth: Tensor, k: Tensor, poses: Tensor) -> Tensor:
-    """One scale, one source and one identity at a time, as in the paper."""
-    batch, _, height, width = image.shape
-    y, x = torch.meshgrid(torch.arange(height).double(), torch.arange(width).double(), indexing="ij")
-    pixels = torch.stack([x, y, torch.ones_like(x)]).reshape(3, -1)
-    identities = torch.stack([plain_photometric_error(source, image, 0.85) for source in sources])
-    losses = []
-    for scale in depth:
-        errors = []
-        for source, pose in zip(sources, poses, strict=True):
-            points = scale.reshape(batch, 1, -1) * (torch.linalg.inv(k) @ pixels)
-            seen = k @ (pose[:, :3, :3] @ points + pose[:, :3, 3:])
-            u, v = seen[:, 0] / seen[:, 2], seen[:, 1] / seen[:, 2]
-            grid = torch.stack([2 * u / (width - 1) - 1, 2 * v / (height - 1) - 1], -1)
-            grid = grid.reshape(batch, height, width, 2)
-            warped = functional.grid_sample(source, grid, padding_mode="border", align_corners=True)
-            errors.append(plain_photometric_error(warped, image, 0.85))
-        best, rest = torch.stack(errors).amin(0), identities.amin(0)
-        losses.append(torch.where(best < rest, best, rest).mean())
-    return torch.stack(losses).mean()
-
-
 def test_all_scales_and_sources_at_once_give_the_loss_and_gradients_of_the_plain_objective() -> None:
     sources, image = uniform(0, 2, 2, 3, 8, 10), uniform(1, 2, 3, 8, 10)
     depth = (2 + 8 * uniform(2, 4, 2, 1, 8, 10)).requires_grad_()
@@ -209,7 +235,10 @@ def test_all_scales_and_sources_at_once_give_the_loss_and_gradients_of_the_plain
     target = ssim_statistics(image)
     images, _ = inverse_warp(sources, depth, k, k.expand(2, 2, 3, 3), poses)
     errors = min_reprojection(photometric_error(images, target), photometric_error(sources, target))
-    found, expected = errors.error.mean(), plain_objective(sources, image, depth, k, poses)
+    found, expected = (
+        errors.error.mean(),
+        plain.photometric(list(depth), image, list(sources), k, [k, k], list(poses)),
+    )
     assert 0 < errors.mask.float().mean() < 1
     assert_close(found, expected)
     gradients = torch.autograd.grad(found, (depth, vectors), retain_graph=True)

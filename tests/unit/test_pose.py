@@ -10,11 +10,22 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mtdrive.encoder import Encoder
-from mtdrive.pose import Frame, Motion, PoseHead, PoseNetwork, SeparatePose, SharedPose
+from mtdrive.errors import ConfigError
+from mtdrive.pose import (
+    CorrelationPose,
+    Frame,
+    Motion,
+    PoseHead,
+    PoseNetwork,
+    SeparatePose,
+    SharedPose,
+    correlation,
+)
 
 NETWORKS: dict[str, Callable[[Encoder, float], PoseNetwork]] = {
     "separate": lambda encoder, start: SeparatePose(encoder, "test_resnet", forward_start=start),
     "shared": lambda encoder, start: SharedPose(encoder, start),
+    "correlation": lambda encoder, start: CorrelationPose(encoder, forward_start=start),
 }
 
 
@@ -123,8 +134,9 @@ def test_gradient_reaches_every_parameter(name: str) -> None:
     encoder, network = build(name)
     torch.autograd.backward(torch.cat(network(*frames(encoder)), 1).square().sum())
     assert [key for key, p in network.named_parameters() if p.grad is None] == []
-    # Residual branches of the encoder start behind a scale of zero; nothing in the head does.
-    assert all(p.grad is not None and p.grad.any() for p in network.get_submodule("head").parameters())
+    # Residual branches of the encoder start behind a scale of zero; nothing else does.
+    own = [p for key, p in network.named_parameters() if not key.startswith("encoder.")]
+    assert all(p.grad is not None and p.grad.any() for p in own)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -183,3 +195,39 @@ def test_every_network_is_built_alike_from_a_configuration(
     parser.add_argument("--pose", type=Callable[[Encoder], PoseNetwork])
     build_one = parser.instantiate(parser.parse_object({"pose": settings})).pose
     assert isinstance(build_one(Encoder("test_resnet")), kind)
+
+
+def test_correlation_peaks_at_the_shift_between_two_maps() -> None:
+    """The order of the channels is a promise: rows first, from the upper left."""
+    draw = torch.Generator().manual_seed(0)
+    wide = torch.randn(1, 8, 12, 20, generator=draw)
+    a = wide[..., 2:10, 4:16]
+    for dy, dx in ((0, 0), (-2, 3), (1, -4), (2, 4)):
+        b = wide[
+            ..., 2 - dy : 10 - dy, 4 - dx : 16 - dx
+        ]  # what a shows lies dy lower and dx to the right in b
+        cosines = correlation(a, b, (2, 4))
+        assert cosines.shape == (1, 5 * 9, 8, 12)
+        inside = cosines[0, :, 2:6, 4:8]
+        assert (inside.argmax(0) == (dy + 2) * 9 + dx + 4).all()
+        torch.testing.assert_close(inside.amax(0), torch.ones(4, 4))
+
+
+def test_correlation_is_the_plain_cosine_and_zero_beyond_the_border() -> None:
+    draw = torch.Generator().manual_seed(1)
+    a, b = (torch.randn(2, 3, 4, 5, generator=draw).double() for _ in range(2))
+    cosines = correlation(a, b, (1, 2))
+    for y in range(4):
+        for x in range(5):
+            for k in range(15):
+                i, j = y + k // 5 - 1, x + k % 5 - 2
+                there = 0 <= i < 4 and 0 <= j < 5
+                wanted = (
+                    torch.cosine_similarity(a[..., y, x], b[..., i, j]) if there else torch.zeros(2).double()
+                )
+                torch.testing.assert_close(cosines[:, k, y, x], wanted)
+
+
+def test_a_level_that_the_encoder_lacks_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"none of 64"):
+        CorrelationPose(Encoder("test_resnet"), stride=64)

@@ -1,0 +1,61 @@
+"""Evaluations of a checkpoint, as a command line describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser
+from lightning_fabric import Fabric
+from torch import device
+
+from mtdrive.evaluate import DepthEvaluation, evaluate_depth
+from mtdrive.evaluate_odometry import OdometryEvaluation, evaluate_odometry
+from mtdrive.experiment import Trained, load_model
+from mtdrive.score import DepthScore
+from mtdrive.score_odometry import OdometryScore
+from mtdrive.settings import parse, schema
+
+EVALUATIONS = {"depth": DepthEvaluation, "odometry": OdometryEvaluation}
+"""Settings by the kind of the evaluation."""
+
+
+def evaluation_parser(kind: str) -> ArgumentParser:
+    """Return the parser of an evaluation of one of the kinds of `EVALUATIONS`."""
+    result = schema(f"evaluate CHECKPOINT --kind {kind}", EVALUATIONS[kind])
+    result.add_argument("--accelerator", type=Literal["auto", "cpu", "cuda"], default="auto")
+    return result
+
+
+def depth(checkpoint: Path, arguments: Sequence[str]) -> DepthScore:
+    """Score the depth of a checkpoint as a command line asks for.
+
+    Raises:
+        ConfigError: if a setting does not fit.
+        CheckpointError: if the checkpoint cannot be used.
+        DataError: if a frame or its ground truth is missing.
+    """
+    trained, values, where = _prepare("depth", checkpoint, arguments)
+    return evaluate_depth(trained.model, DepthEvaluation(**values), trained.size, where)
+
+
+def odometry(checkpoint: Path, arguments: Sequence[str]) -> OdometryScore:
+    """Predict and score the trajectories of a checkpoint as a command line asks for.
+
+    Raises:
+        ConfigError: if a setting does not fit.
+        CheckpointError: if the checkpoint cannot be used.
+        DataError: if a frame or its true pose is missing.
+    """
+    trained, values, where = _prepare("odometry", checkpoint, arguments)
+    return evaluate_odometry(trained.model, OdometryEvaluation(**values), trained.size, where)
+
+
+def _prepare(kind: str, checkpoint: Path, arguments: Sequence[str]) -> tuple[Trained, dict[str, Any], device]:
+    """Return the model, the settings of the evaluation, and where the model is."""
+    by = evaluation_parser(kind)
+    values = vars(by.instantiate(parse(by, arguments)))
+    values.pop("config", None)
+    fabric = Fabric(accelerator=values.pop("accelerator"), devices=1)
+    return load_model(checkpoint, fabric.device), values, fabric.device
