@@ -66,9 +66,12 @@ def plain_step(model: Model, batch: Batch) -> Callable[[], Tensor]:
     return step
 
 
-def fast_step(model: Model, batch: Batch, bf16: bool = False) -> Callable[[], Tensor]:
+def fast_step(
+    model: Model, batch: Batch, bf16: bool = False, channels_last: bool = True
+) -> Callable[[], Tensor]:
     """Return the step of `mtdrive train`, which gives its loss."""
-    model.to(memory_format=torch.channels_last)
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
     weighting = Fixed(model.kinds)
     optimizer = make_optimizer(model, weighting, Optimization())
     shared = list(model.encoder.parameters())
@@ -108,6 +111,7 @@ def main() -> None:
     rivals = {
         "plain": plain_step(copy.deepcopy(model), batch),
         "mtdrive": fast_step(copy.deepcopy(model), batch),
+        "mtdrive, channels_last: false": fast_step(copy.deepcopy(model), batch, channels_last=False),
     }
     if options.compiled:
         rivals["mtdrive, compiled objective"] = fast_step(networks(compiled=True), batch)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from mtdrive.batch import View
+from mtdrive.batch import TARGET, View
 from mtdrive.data.loaders import evaluation_batches
 from mtdrive.data.recording import Recording, Size, Source, Target
 from mtdrive.data.windows import Windows
@@ -19,7 +19,7 @@ from mtdrive.model import Model
 from mtdrive.score_odometry import OdometryScore, Track
 from mtdrive.trajectory import Alignment, Poses, chain
 
-NEXT = View("front", 1)
+PREVIOUS, NEXT = View("front", -1), View("front", 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,14 +135,38 @@ def _motions(
     model: Model, evaluation: OdometryEvaluation, route: Route, size: Size, device: torch.device
 ) -> Iterator[Float64[np.ndarray, "b 4 4"]]:
     """Yield the predicted `T_next,current` of a route, batch by batch."""
-    windows = Windows(route, [NEXT], size, evaluation.stride)
+    views = _window(model, evaluation.task)
+    first = PREVIOUS in views  # the first frame has none before it: its motion is the second one's, inverted
+    shown = Route(route.recording, route.frames[1:]) if first else route
+    windows = Windows(shown, views, size, evaluation.stride)
     for batch in evaluation_batches(windows, evaluation.batch_size, evaluation.workers):
         with torch.no_grad():
             output = model.predict(batch.to(device).inputs, [evaluation.task])[evaluation.task]
-        motions = getattr(output, "motions", {})
+        motions = {v: x.double().cpu().numpy() for v, x in getattr(output, "motions", {}).items()}
         if NEXT not in motions:
             raise ConfigError(
-                f"task {evaluation.task!r} does not predict the motion from two frames; choose a depth task "
-                "with the offset 1 and a pose network of pairs, such as SeparatePose"
+                f"task {evaluation.task!r} does not predict the motion to the next frame; choose one "
+                "with the offset 1 and a pose network"
             )
-        yield motions[NEXT].double().cpu().numpy()
+        if first:
+            yield np.linalg.inv(motions[PREVIOUS][:1])
+        yield motions[NEXT]
+        first = False
+
+
+def _window(model: Model, task: str) -> Sequence[View]:
+    """Return the neighbours that the task needs to see for the motion to the next frame.
+
+    Raises:
+        ConfigError: if these are more than the two next to the target.
+    """
+    pose = getattr(model.task(task), "pose", None)
+    if pose is None or not pose.sees_window:
+        return [NEXT]
+    neighbours = [view for view in model.task(task).views if view.camera == TARGET.camera and view != TARGET]
+    if not set(neighbours) <= {PREVIOUS, NEXT}:
+        raise ConfigError(
+            f"the pose network of task {task!r} sees {', '.join(map(str, neighbours))} at once; trajectories "
+            "need one with no more than the frame before and the next"
+        )
+    return neighbours

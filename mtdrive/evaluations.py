@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
-from lightning_fabric import Fabric
 from torch import device
 
+from mtdrive.devices import make_fabric
 from mtdrive.evaluate import DepthEvaluation, evaluate_depth
 from mtdrive.evaluate_odometry import OdometryEvaluation, evaluate_odometry
 from mtdrive.experiment import Trained, load_model
@@ -57,5 +57,5 @@ def _prepare(kind: str, checkpoint: Path, arguments: Sequence[str]) -> tuple[Tra
     by = evaluation_parser(kind)
     values = vars(by.instantiate(parse(by, arguments)))
     values.pop("config", None)
-    fabric = Fabric(accelerator=values.pop("accelerator"), devices=1)
+    fabric = make_fabric(values.pop("accelerator"), devices=1)
     return load_model(checkpoint, fabric.device), values, fabric.device

@@ -21,6 +21,7 @@ from mtdrive.data.loaders import Batches, Order, evaluation_batches, training_ba
 from mtdrive.data.packed import Packed
 from mtdrive.data.recording import Size, Source
 from mtdrive.data.windows import Windows
+from mtdrive.devices import make_fabric
 from mtdrive.encoder import Encoder
 from mtdrive.errors import CheckpointError, ConfigError, check_least
 from mtdrive.evaluate import measure
@@ -168,7 +169,7 @@ def prepare(experiment: Experiment, folder: Path, config: str, resume: bool) -> 
     training = experiment.training
     if training.threads:
         torch.set_num_threads(training.threads)
-    fabric = make_fabric(training)
+    fabric = launched(training)
     model = build_model(experiment)
     mix = {name: windows(experiment, model, d, name, True) for name, d in experiment.data.items()}
     check_mix(model, mix)
@@ -216,11 +217,11 @@ def prepare(experiment: Experiment, folder: Path, config: str, resume: bool) -> 
     )
 
 
-def make_fabric(training: Training) -> Fabric:
+def launched(training: Training) -> Fabric:
     """Return the launcher: one process, or those that torchrun started."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    fabric = Fabric(
-        accelerator=training.accelerator,
+    fabric = make_fabric(
+        training.accelerator,
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         num_nodes=processes // int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         strategy="ddp" if processes > 1 else "auto",

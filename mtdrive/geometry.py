@@ -21,6 +21,8 @@ from torch.nn import functional
 
 from mtdrive.sight import Sight
 
+FAR = 1e9
+"""Metres, in place of infinity."""
 NEAR = 1e-3
 """Metres; what is nearer than this, or behind the camera, has no image."""
 SLACK = 1e-2
@@ -133,8 +135,12 @@ def inverse_warp(
 
     The result is (s n b c i j): as large as the depth maps, all sampled at once. Tinghui Zhou et al.,
     "Unsupervised Learning of Depth and Ego-Motion from Video", CVPR 2017, https://arxiv.org/abs/1704.07813
+
+    Depth and poses that are not finite give some image, without gradient.
     """
     height, width = sources.shape[-2:]
+    # On CPUs the gradient of `grid_sample` reads out of bounds at NaN, and ends the process.
+    depths, poses = (x.nan_to_num(1.0, FAR, -FAR) for x in (depths, poses))
     # A camera that measures in half images, as `grid_sample` does, spares a pass over all coordinates.
     x, y, z = upcast(source_intrinsics).unbind(-2)
     lens = torch.stack([x * (2 / (width - 1)) - z, y * (2 / (height - 1)) - z, z], dim=-2)

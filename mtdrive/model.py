@@ -55,7 +55,13 @@ class Model(nn.Module):
         return tuple(sorted({view for name in self.kinds for view in self.part(name).views}))
 
     def task(self, name: str) -> Task[Any]:
-        """Return a task by its name."""
+        """Return a task by its name.
+
+        Raises:
+            ConfigError: if there is none.
+        """
+        if name not in self._tasks:
+            raise ConfigError(f"there is no task {name!r}; the tasks are {', '.join(sorted(self._tasks))}")
         return self._tasks[name]
 
     def part(self, name: str) -> Task[Any] | Coupling:

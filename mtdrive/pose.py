@@ -67,6 +67,8 @@ class MotionNetwork(nn.Module, ABC):
 
     reads_features: ClassVar[bool]
     """Whether it needs the frames' pyramids, so that the caller encodes them."""
+    sees_window: ClassVar[bool] = False
+    """Whether it needs all the neighbours at once, or takes them one by one."""
 
     @abstractmethod
     def motions(self, frames: Mapping[View, Frame]) -> Motions:

@@ -22,7 +22,7 @@ from mtdrive.data.frames import find_camera
 from mtdrive.data.recording import Size
 from mtdrive.data.windows import resized
 from mtdrive.depth_pictures import SteadySpan, paint, side_by_side
-from mtdrive.errors import ConfigError, check_least
+from mtdrive.errors import ConfigError, DataError, check_least
 from mtdrive.files import write_atomically
 from mtdrive.log import progress
 from mtdrive.model import Model
@@ -136,7 +136,7 @@ def predict(
         tell: takes a line that the user should know.
 
     Raises:
-        DataError: if the input cannot be used.
+        DataError: if the input cannot be used, or images of a folder had to be left out.
         EndsEarly: if a video breaks off; what came before was written.
     """
     clip = open_clip(path)
@@ -145,9 +145,10 @@ def predict(
     out.mkdir(parents=True, exist_ok=True)
     results = _Results(predictor.settings, clip, name, out)
     broken: EndsEarly | None = None
+    damaged: list[DataError] = []
     with results.files, progress(f"predicting {name}", clip.count or 0) as report:
         try:
-            for done, frame in enumerate(predictions(predictor, clip), start=1):
+            for done, frame in enumerate(predictions(predictor, clip, damaged), start=1):
                 results.add(frame)
                 report(done)
         except EndsEarly as error:
@@ -155,10 +156,12 @@ def predict(
     results.write_motion()
     if broken is not None:
         raise broken
+    if damaged:
+        raise DataError(f"{damaged[0]}; left out {len(damaged)} of {clip.count} images like this one")
 
 
-def predictions(predictor: Predictor, clip: Clip) -> Iterator[Frame]:
-    """Yield each image of a clip with its prediction.
+def predictions(predictor: Predictor, clip: Clip, damaged: list[DataError]) -> Iterator[Frame]:
+    """Yield each image of a clip with its prediction; errors of images left out are appended to `damaged`.
 
     Raises:
         EndsEarly: after the last frame, if the video breaks off.
@@ -167,7 +170,7 @@ def predictions(predictor: Predictor, clip: Clip) -> Iterator[Frame]:
     held: list[Named] = []
     broken: EndsEarly | None = None
     try:
-        for named in clip.frames():
+        for named in clip.frames(damaged):
             held.append(named)
             if len(held) > predictor.settings.batch_size:
                 yield from _batch(predictor, held[:-1], held[1:], camera)

@@ -42,6 +42,7 @@ class StackedPose(MotionNetwork):
     """
 
     reads_features = False
+    sees_window = True
 
     def __init__(
         self,

@@ -277,6 +277,8 @@ def _stop_signals() -> Iterator[list[int]]:
     def receive(number: int, frame: FrameType | None) -> None:
         received.append(number)
         signal.signal(number, previous[number])
+        # A signal to the whole job also ends the loading processes, and torch would raise that in mid-step.
+        previous.setdefault(signal.SIGCHLD, signal.signal(signal.SIGCHLD, signal.SIG_DFL))
 
     for number in (signal.SIGINT, signal.SIGTERM):
         previous[number] = signal.signal(number, receive)

@@ -45,9 +45,9 @@ def add(commands: Commands) -> None:
 
 
 def _predict(options: argparse.Namespace, rest: list[str]) -> int:
-    from lightning_fabric import Fabric
 
     from mtdrive.data.clips import by_name
+    from mtdrive.devices import make_fabric
     from mtdrive.experiment import load_model
     from mtdrive.predict import Prediction, Predictor, predict
 
@@ -61,7 +61,7 @@ def _predict(options: argparse.Namespace, rest: list[str]) -> int:
         task=options.task,
         batch_size=options.batch_size,
     )
-    device = Fabric(accelerator=options.accelerator, devices=1).device
+    device = make_fabric(options.accelerator, devices=1).device
     trained = load_model(options.checkpoint, device)
     predictor = Predictor(trained.model, trained.size, device, settings)
 

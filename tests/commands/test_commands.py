@@ -207,6 +207,19 @@ def test_a_run_killed_outright_resumes_to_the_same_bits(
     assert (folder / "checkpoints" / "last" / "model.safetensors").read_bytes() == uninterrupted
 
 
+def test_sigterm_to_the_whole_job_saves_after_the_step(
+    config: Path, uninterrupted: bytes, tmp_path: Path
+) -> None:
+    """Schedulers signal the loading processes too; their end must not break the step that is running."""
+    folder = tmp_path / "stopped"
+    process = run_detached(config, folder, *SHORT, "--data.street.workers=2")
+    wait_for(lambda: (folder / "checkpoints" / "step_00000002").exists(), process)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert train(config, folder, *SHORT, "--data.street.workers=2", "--resume") == 0
+    assert (folder / "checkpoints" / "last" / "model.safetensors").read_bytes() == uninterrupted
+
+
 def failure(arguments: list[str], capsys: pytest.CaptureFixture[str], last_line: bool = False) -> str:
     """Return the message of a command that fails; before the `last_line` it may have told of its progress."""
     capsys.readouterr()

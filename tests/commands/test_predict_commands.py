@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,22 @@ def test_bad_inputs_are_reported_in_a_line_each_and_cost_the_others_nothing(
     assert 0 < kept < COUNT
     assert len(read_poses(tmp_path / "out" / "cut_poses.txt")) == kept
     assert read_size(tmp_path / "out" / "tall_depth.png") == (200, 90)
+
+
+def test_a_damaged_image_in_a_folder_costs_itself_alone(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(work / "frames" / "street", tmp_path / "street")
+    images = [folder / name for name in image_names(folder)]
+    images[1].write_bytes(b"nothing")
+    assert predict(work, tmp_path / "out", folder) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mtdrive: error")]
+    assert len(said) == 1
+    assert str(images[1]) in said[0]
+    assert f"left out 1 of {COUNT} images" in said[0]
+    kept = [image.stem for image in images if image != images[1]]
+    assert [Path(name).stem for name in image_names(tmp_path / "out" / "street_depth")] == kept
+    assert len(list(read_frames(open_video(tmp_path / "out" / "street_depth.mp4")))) == COUNT - 1
 
 
 def test_a_checkpoint_without_the_task_is_refused(

@@ -293,3 +293,20 @@ def test_every_shipped_recipe_parses_alone_or_over_its_base(name: str) -> None:
     if name.endswith("1024"):
         assert settings.data["kitti"].size == (320, 1024)
         assert (settings.optimization.learning_rate, settings.training.epochs) == (1e-5, 5)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_network_that_broke_gives_a_loss_that_is_not_finite_and_a_process_that_lives(
+    street: tuple[Street, Batch], bad: float
+) -> None:
+    """The gradient of sampling an image at NaN would read out of bounds."""
+    geometry = true_geometry(street[0])
+    motion = torch.full((2, 4, 4), bad, requires_grad=True)
+    disparity = torch.full_like(geometry.disparities[0], torch.nan).requires_grad_()
+    for output in (
+        geometry._replace(motions={PREVIOUS: motion}),
+        Geometry([disparity], {}),
+    ):
+        loss = tiny(pose=None, scales=1).loss(output, street[1])["photometric"]
+        assert not bool(loss.isfinite())
+        torch.autograd.backward(loss)
