@@ -26,7 +26,6 @@ NEXT = View("front", 1)
 TINY = [
     "--encoder.init_args.name=test_resnet",
     "--encoder.init_args.weights=none",
-    "--tasks.depth.init_args.pose.init_args.name=test_resnet",
     "--data.own.size=[64,96]",
     "--data.own.batch_size=2",
     "--data.own.workers=0",

@@ -27,8 +27,10 @@ def run(kitti: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     delta = folder.parent / "delta.yaml"
     delta.write_text(yaml.safe_dump({"validation": {"seen": seen}}))
     arguments = ["train", "--config", "first_depth", "--folder", str(folder), "--training.log_every=10"]
-    arguments += [f"--data.kitti.source.init_args.root={kitti / 'odometry'}", "--data.kitti.batch_size=4"]
-    arguments += ["--data.kitti.workers=0", "--training.picture_every=0", "--training.accelerator=cpu"]
+    arguments += [f"--data.city.source.init_args.root={kitti / 'odometry'}", "--data.city.batch_size=3"]
+    arguments += [f"--data.road.source.init_args.root={kitti / 'raw'}", "--data.road.batch_size=1"]
+    arguments += ["--data.city.workers=0", "--data.road.workers=0"]
+    arguments += ["--training.picture_every=0", "--training.accelerator=cpu"]
     arguments += ["--config", str(delta), "--training.monitor=validation/seen/depth"]
     assert main([*arguments, "--training.steps=20"]) == 0
     assert main([*arguments, "--training.steps=40", "--resume"]) == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -271,28 +270,6 @@ def test_masks_for_frames_are_refused_beside_a_stereo_eye(street: tuple[Street, 
     task = tiny(pose=StackedPose, stereo=True)
     with pytest.raises(ConfigError, match="set its masks to false"):
         Model(Encoder("test_resnet"), {"depth": task})(street[1])
-
-
-RECIPES = sorted(p.stem for p in Path("configs/systems").glob("*.yaml"))
-LIES_OVER = {"monodepth2_m_1024": "monodepth2_m", "monodepth2_m_scratch": "monodepth2_m"}
-LIES_OVER |= {"monodepth2_s_scratch": "monodepth2_s"}
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_every_shipped_recipe_parses_alone_or_over_its_base(name: str) -> None:
-    stack = [base for base in (LIES_OVER.get(name), name) if base]
-    arguments = [text for one in stack for text in ("--config", f"systems/{one}")]
-    settings = parse(parser(), [*arguments, "--data.kitti.source.init_args.root=x"])
-    depth = settings.tasks["depth"].init_args
-    if name.startswith("monodepth2_s"):
-        assert (depth.pose, depth.offsets, depth.stereo, depth.baseline) == (None, [], True, 0.1)
-    if name.endswith("scratch"):
-        assert settings.encoder.init_args.weights == "none"
-        assert depth.pose is None or depth.pose.init_args.weights == "none"
-        assert settings.training.epochs == 30
-    if name.endswith("1024"):
-        assert settings.data["kitti"].size == (320, 1024)
-        assert (settings.optimization.learning_rate, settings.training.epochs) == (1e-5, 5)
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])

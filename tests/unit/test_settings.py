@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,42 @@ def settings(*arguments: str) -> Experiment:
     return instantiate(parse(parser(), arguments))
 
 
+def stack(path: Path) -> list[str]:
+    """Return the arguments for a configuration and what it lies over: a_1024 and a_scratch lie over a."""
+    base = path.with_stem(re.sub(r"_(1024|scratch)$", "", path.stem))
+    return [text for each in dict.fromkeys((base, path)) for text in ("--config", str(each))]
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
 def test_every_configuration_that_ships_fits(path: Path) -> None:
-    experiment = settings("--config", str(path))
+    experiment = settings(*stack(path))
     assert experiment.data
     assert experiment.tasks
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in SHIPPED if p.stem.startswith("monodepth2")], ids=lambda p: p.stem
+)
+def test_the_recipes_of_monodepth2_differ_where_the_paper_says(path: Path) -> None:
+    given = parse(parser(), stack(path))
+    depth, name = given.tasks["depth"].init_args, path.stem
+    sources = (list(depth.offsets), depth.stereo, depth.baseline)
+    assert (
+        sources
+        == {
+            "m": ([-1, 1], False, None),
+            "s": ([], True, 0.1),
+            "ms": ([-1, 1], True, 0.1),
+        }[name.split("_")[1]]
+    )
+    weights = "none" if name.endswith("scratch") else "timm"
+    assert given.encoder.init_args.weights == weights
+    assert (depth.pose is None) == (not depth.offsets)
+    assert depth.pose is None or depth.pose.init_args.weights == weights
+    epochs = 30 if name.endswith("scratch") else 5 if name.endswith("1024") else 20
+    assert given.training.epochs == epochs
+    fine = (given.data["kitti"].size, given.optimization.learning_rate, list(given.optimization.milestones))
+    assert fine == (((320, 1024), 1e-5, []) if name.endswith("1024") else ((192, 640), 1e-4, [14]))
 
 
 def test_monodepth2_has_the_papers_hyper_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +86,7 @@ def test_later_files_lie_over_earlier_ones_and_arguments_over_both(tmp_path: Pat
     delta.write_text("seed: 3\ntraining: {epochs: 2}\n")
     experiment = settings("--config", "first_depth", "--config", str(delta), "--seed", "4")
     assert (experiment.seed, experiment.training.epochs) == (4, 2)
-    assert experiment.data["kitti"].batch_size == 6
+    assert experiment.data["city"].batch_size == 6
 
 
 def test_classes_that_ship_may_be_named_without_their_path() -> None:
