@@ -198,6 +198,10 @@ def load_config(checkpoint: Path) -> str:
 def _load_tensors(path: Path) -> Tensors:
     try:
         return safetensors.torch.load(path.read_bytes())
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path}: there is no such file; give a checkpoint such as runs/NAME/checkpoints/last"
+        ) from None
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{path}: is not a whole safetensors file ({error}); nothing in it was run; "

@@ -22,6 +22,6 @@ def make_fabric(accelerator: str, **settings: Any) -> Fabric:
     """
     try:
         return Fabric(accelerator=accelerator, **settings)
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(f"accelerator {accelerator!r} cannot be used here ({reason}); take auto") from error

@@ -45,7 +45,7 @@ def to_pixels(image: Image.Image) -> UInt8[Tensor, "3 h w"]:
 def resized_pixels(image: Image.Image, size: Size) -> UInt8[Tensor, "3 h w"]:
     """Return the values of `image`, resized with Lanczos where its size differs.
 
-    Torch, which is faster, does as Pillow, but for one value in a hundred that differs by 1.
+    Torch, which is faster, does as Pillow, but for one value of a photograph in a hundred that differs by 1.
     """
     if (image.height, image.width) == size:
         return to_pixels(image)

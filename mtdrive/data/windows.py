@@ -56,20 +56,24 @@ class Windows(Dataset[Batch]):
         recordings = {id(t.recording): t.recording for t in targets}
         frames = {key: {c: set(r.frames(c)) for c in cameras} for key, r in recordings.items()}
         complete = []
+        lacking: set[View] = set()
         for target in targets:
             missing = self._missing(target, frames[id(target.recording)])
             if missing is None:
                 complete.append(target)
-            elif target.required:
+                continue
+            lacking.add(missing)
+            if target.required:
                 raise DataError(
                     f"{target.recording.name}: frame {target.frame} is listed, but its view {missing} "
                     f"(stride {self.stride}) is not on disk; take it off the list or restore the image"
                 )
         if not complete:
             names = ", ".join(sorted({t.recording.name for t in targets})) or "the source"
+            views, lacks = (", ".join(map(str, which)) for which in (self.views, sorted(lacking)))
             raise DataError(
-                f"no frame of {names} has all of the views {', '.join(map(str, self.views))} at stride "
-                f"{self.stride}; record longer sequences, or ask for fewer views"
+                f"no frame of {names} has all of the views {views} at stride {self.stride}, they lack {lacks}; "
+                "restore its images, record longer sequences, or ask for fewer views"
             )
         return complete
 
