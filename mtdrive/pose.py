@@ -191,6 +191,9 @@ class CorrelationPose(PoseNetwork):
         reach: largest shift in cells of that level, (down and up, right and left).
         width: channels of its convolutions.
         forward_start: see `PoseHead`.
+        sideways: scale of the translation across the optical axis against that along it. A car hardly moves
+            sideways; without a small scale, the network takes turns for sideways motion, which moves the
+            image alike and, at the depth of the start, five times as far.
 
     Raises:
         ConfigError: if the encoder has no level of that stride.
@@ -205,11 +208,12 @@ class CorrelationPose(PoseNetwork):
         reach: tuple[int, int] = (2, 4),
         width: int = 128,
         forward_start: float = 0.0,
+        sideways: float = 0.03,
     ) -> None:
         super().__init__()
         if stride not in shared.strides:
             raise ConfigError(f"{shared.name} has levels of strides {shared.strides}, none of {stride}")
-        self.level, self.reach = shared.strides.index(stride), reach
+        self.level, self.reach, self.sideways = shared.strides.index(stride), reach, sideways
         shifts = (2 * reach[0] + 1) * (2 * reach[1] + 1)
         self.describe = nn.Conv2d(shared.channels[self.level], 32, 1)
         self.join = nn.Conv2d(shifts, width, 3, stride=2, padding=1)
@@ -221,7 +225,9 @@ class CorrelationPose(PoseNetwork):
         """Return `T_later,earlier` from the pyramids."""
         a, b = (self.describe(frame.pyramid[self.level]) for frame in (earlier, later))
         x = functional.relu(self.join(correlation(a, b, self.reach)))
-        return _motion(in_full(self.out, functional.relu(self.refine(x))))
+        motion = _motion(in_full(self.out, functional.relu(self.refine(x))))
+        scale = motion.translation.new_tensor([self.sideways, self.sideways, 1.0])
+        return motion._replace(translation=motion.translation * scale)
 
 
 def correlation(

@@ -72,8 +72,8 @@ class Windows(Dataset[Batch]):
             names = ", ".join(sorted({t.recording.name for t in targets})) or "the source"
             views, lacks = (", ".join(map(str, which)) for which in (self.views, sorted(lacking)))
             raise DataError(
-                f"no frame of {names} has all of the views {views} at stride {self.stride}, they lack {lacks}; "
-                "restore its images, record longer sequences, or ask for fewer views"
+                f"no frame of {names} has all of the views {views} at stride {self.stride}, they lack "
+                f"{lacks}; restore its images, record longer sequences, or ask for fewer views"
             )
         return complete
 

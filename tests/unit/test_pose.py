@@ -231,3 +231,15 @@ def test_correlation_is_the_plain_cosine_and_zero_beyond_the_border() -> None:
 def test_a_level_that_the_encoder_lacks_is_named() -> None:
     with pytest.raises(ConfigError, match=r"none of 64"):
         CorrelationPose(Encoder("test_resnet"), stride=64)
+
+
+def test_sideways_motion_has_the_scale_that_was_asked_for() -> None:
+    encoder = Encoder("test_resnet")
+    motions = []
+    for sideways in (1.0, 0.25):
+        torch.manual_seed(2)
+        with torch.no_grad():
+            motions.append(CorrelationPose(encoder, sideways=sideways)(*frames(encoder)))
+    wide, narrow = motions
+    torch.testing.assert_close(narrow.axis_angle, wide.axis_angle)
+    torch.testing.assert_close(narrow.translation, wide.translation * torch.tensor([0.25, 0.25, 1.0]))
