@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mtdrive.commands import Command, evaluate, frames, importing, predict, score, split, train
+from mtdrive.commands import Command, evaluate, frames, importing, predict, score, split, town, train
 from mtdrive.errors import MtdriveError
 
 
@@ -40,6 +40,6 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (train, evaluate, predict, score, split, importing, frames):
+    for command in (train, evaluate, predict, score, split, importing, frames, town):
         command.add(commands)
     return parser

@@ -25,6 +25,10 @@ class TrainingError(MtdriveError, RuntimeError):
     """Training cannot go on: a loss is not finite, or the disk is full."""
 
 
+class SimulatorError(MtdriveError, RuntimeError):
+    """A simulator did not start, stopped, or does not answer."""
+
+
 class TaskError(MtdriveError, ValueError):
     """A task breaks the contract of `mtdrive.task.Task`."""
 

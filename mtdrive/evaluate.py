@@ -124,8 +124,8 @@ def _check_scaling(model: Model, evaluation: DepthEvaluation) -> None:
     baseline = getattr(model.task(evaluation.task), "baseline", None)
     if evaluation.scaling == "stereo" and baseline != STEREO_BASELINE:
         raise ConfigError(
-            f"scaling stereo is the factor 5.4 of networks trained with a baseline of {STEREO_BASELINE}; this "
-            f"one has {baseline or 'none'}: use scaling none where depth is metric, else median"
+            f"scaling stereo is the factor 5.4 of networks trained with a baseline of {STEREO_BASELINE}, but "
+            f"this one has {baseline or 'none'}: use scaling none where depth is metric, else median"
         )
 
 

@@ -39,7 +39,7 @@ def installed_files() -> Iterator[str]:
         for parent, _, names in os.walk(ROOT / folder, followlinks=False):
             for name in names:
                 path = Path(parent, name).relative_to(ROOT / folder)
-                if path.suffix in (".py", ".yaml") or path.name == "py.typed":
+                if path.suffix in (".py", ".yaml", ".xodr", ".xml") or path.name == "py.typed":
                     yield f"{place}/{path.as_posix()}"
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from mtdrive.encoder import Encoder
 from mtdrive.errors import CheckpointError, ConfigError
 from mtdrive.experiment import DataSet, Experiment, check_mix, prepare, windows
 from mtdrive.model import Model
+from mtdrive.task import Task
 from mtdrive.tasks.depth import Depth
 from tests.runs import SIZE, experiment, start
 from tests.toys import Ahead, Brightness, ToyRecording
@@ -37,6 +40,7 @@ def prepared(given: Experiment, folder: Path) -> dict[str, Tensor]:
 def test_a_run_starts_from_the_shared_parts_of_a_checkpoint_and_draws_the_others(
     trained: tuple[Path, dict[str, Tensor]], tmp_path: Path
 ) -> None:
+    tasks: dict[str, Callable[[Encoder], Task[Any]]]
     tasks = {"grade": Brightness, "bright": Brightness, "ahead": Ahead}
     fresh = replace(experiment(), tasks=tasks)
     drawn = prepared(fresh, tmp_path / "fresh")

@@ -1,0 +1,112 @@
+"""What moves: the bodies of a stage, each kind drawn once with a copy for each body."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import moderngl
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mtdrive.envs.town.device import Device
+from mtdrive.envs.town.figures import figure
+from mtdrive.envs.town.stage import Body, Camera, Pose, Stage
+from mtdrive.envs.town.still import SIGHT, in_view
+
+INSTANCE = np.dtype([("place", "<f4", 16), ("placed", "<f4", 16), ("paint", "<f4", 4), ("body", "<u4", 4)])
+
+ROOM = 32
+"""Bodies of a kind that a buffer has room for at first."""
+
+Kind = tuple[int, tuple[float, float, float]]
+Mask = Bool[np.ndarray, "n"]
+Point = Float[np.ndarray, "3"]
+
+
+class _Figure:
+    """The mesh of one kind of body, and the bodies that look so."""
+
+    def __init__(self, device: Device, kind: Kind) -> None:
+        self.device = device
+        self.vertices = figure(*kind).packed()
+        self._make(ROOM)
+
+    def _make(self, room: int) -> None:
+        self.room = room
+        self.instances = self.device.context.buffer(reserve=room * INSTANCE.itemsize, dynamic=True)
+        self.drawings = self.device.quads(self.vertices, self.instances)
+
+    def draw(self, program: str, rows: np.ndarray) -> None:
+        """Draw a copy for each row under a program."""
+        if len(rows) > self.room:
+            for drawing in self.drawings.values():
+                drawing.release()
+            self.instances.release()
+            self._make(2 * len(rows))
+        self.instances.write(rows.tobytes())
+        count = len(self.vertices) // 4 * 6
+        self.drawings[program].render(moderngl.TRIANGLES, vertices=count, instances=len(rows))
+
+
+class Crowd:
+    """The bodies of the stage at hand."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.figures: dict[Kind, _Figure] = {}
+        self._clear()
+
+    def _clear(self) -> None:
+        self.kinds: dict[Kind, np.ndarray] = {}
+        self.rows = np.zeros(0, INSTANCE)
+        self.middles, self.radii = np.zeros((0, 3)), np.zeros(0)
+
+    def show(self, stage: Stage, previous: Stage) -> None:
+        """Take over the bodies of a stage; one that was not there before has not moved."""
+        self._clear()
+        if not stage.bodies:
+            return
+        before = {b.id: b for b in previous.bodies}
+        self.rows = _rows(stage.bodies, [before.get(b.id, b) for b in stage.bodies])
+        self.middles = np.array([[b.pose.x, b.pose.y, b.pose.z] for b in stage.bodies])
+        # The origin of a body may lie at its foot: twice its size holds it in any case.
+        self.radii = 2 * np.linalg.norm(np.array([b.extent for b in stage.bodies]), axis=1)
+        members: dict[Kind, list[int]] = defaultdict(list)
+        for index, body in enumerate(stage.bodies):
+            members[body.tag, body.extent].append(index)
+        self.kinds = {kind: np.array(indices) for kind, indices in members.items()}
+
+    def seen(self, camera: Camera) -> Mask:
+        """Return which bodies a camera may see."""
+        far = np.linalg.norm(self.middles - [camera.pose.x, camera.pose.y, camera.pose.z], axis=1)
+        return np.asarray(in_view(camera, self.middles, self.radii) & (far < SIGHT))
+
+    def near(self, point: Point, radius: float) -> Mask:
+        """Return which bodies are within a distance."""
+        return np.asarray(np.linalg.norm(self.middles - point, axis=1) - self.radii < radius)
+
+    def draw(self, program: str, which: Mask) -> None:
+        """Draw some of the bodies under a program."""
+        for kind, indices in self.kinds.items():
+            rows = self.rows[indices[which[indices]]]
+            if len(rows):
+                if kind not in self.figures:
+                    self.figures[kind] = _Figure(self.device, kind)
+                self.figures[kind].draw(program, rows)
+
+
+def _rows(bodies: Sequence[Body], before: Sequence[Body]) -> np.ndarray:
+    out = np.zeros(len(bodies), INSTANCE)
+    out["place"] = _columns([b.pose for b in bodies])
+    out["placed"] = _columns([b.pose for b in before])
+    out["paint"][:, :3] = np.array([b.colour for b in bodies]) / 255
+    out["body"][:, 0] = [b.id & 0xFFFF for b in bodies]
+    out["body"][:, 1] = [b.tag for b in bodies]
+    out["body"][:, 2] = [b.lights & 0xFFFFFFFF for b in bodies]
+    return out
+
+
+def _columns(poses: Sequence[Pose]) -> Float[np.ndarray, "n 16"]:
+    """Return the matrices of poses as OpenGL reads them: column after column."""
+    return np.stack([p.matrix().T.reshape(16) for p in poses])

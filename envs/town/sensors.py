@@ -1,0 +1,206 @@
+"""Sensors: what each sends after a step.
+
+A camera's flow is the motion since the image that it sent before; its first image has none. The
+accelerometer shows what the wheels and gravity do: 9.81 upwards at rest. Noise is a draw of the seed, the
+sensor and the time.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mtdrive.envs.town.actors import Actor, Prop, Sensor, Vehicle, Walker
+from mtdrive.envs.town.chassis import GRAVITY
+from mtdrive.envs.town.collisions import Hit
+from mtdrive.envs.town.messages import header, image, pack, write_actor, write_static
+from mtdrive.envs.town.rays import meet
+from mtdrive.envs.town.stage import Camera, Land, Layers, Painter, Stage
+from mtdrive.envs.town.streams import Streams
+from mtdrive.envs.town.structs import Msg, Vector
+from mtdrive.envs.town.versions import Wire
+from mtdrive.envs.town.world import World
+
+UPWARDS = np.array([0.0, 0.0, GRAVITY])
+
+MakePainter = Callable[[Land], Painter]
+
+
+@dataclass
+class Memory:
+    """What a sensor has of its last message."""
+
+    camera: Camera
+    stage: Stage
+
+
+class Sensing:
+    """The sensors of a world."""
+
+    def __init__(self, world: World, streams: Streams, wire: Wire, paint: MakePainter, seed: int) -> None:
+        self.world, self.streams, self.wire, self.seed = world, streams, wire, seed
+        self._make = paint
+        self._painter: tuple[Land, Painter] | None = None
+        self._seen: dict[int, Memory] = {}
+        self._speeds: dict[int, Vector] = {}
+        self._geo: tuple[Land, Any] | None = None
+
+    def painter(self) -> Painter:
+        """Return the painter of this map; the first call opens it."""
+        if self._painter is None or self._painter[0] is not self.world.land:
+            self.close()
+            self._painter = self.world.land, self._make(self.world.land)
+        return self._painter[1]
+
+    def close(self) -> None:
+        """Close the painter."""
+        if self._painter is not None:
+            self._painter[1].close()
+            self._painter = None
+
+    def forget(self) -> None:
+        """Start an episode."""
+        self._seen.clear()
+        self._speeds.clear()
+
+    def drop(self, sensor: Actor) -> None:
+        """Forget a sensor."""
+        self._seen.pop(sensor.id, None)
+        self._speeds.pop(sensor.id, None)
+
+    def send(self, hits: Sequence[Hit]) -> None:
+        """Send what the sensors that are heard and due have to say."""
+        views: dict[tuple[Camera, Camera, int], Layers] = {}
+        stage: Stage | None = None
+        for sensor in self.world.of(Sensor):
+            accelerometer = self._accelerate(sensor) if sensor.type == "sensor.other.imu" else None
+            if not self._due(sensor) or not self.streams.heard(sensor.stream):
+                continue
+            if sensor.type.startswith("sensor.camera."):
+                if not self.world.settings.no_rendering:
+                    stage = stage or self.world.stage()
+                    self._send(sensor, self._look(sensor, stage, views))
+            elif sensor.type == "sensor.other.collision":
+                for payload in self._collisions(sensor, hits):
+                    self._send(sensor, payload)
+            elif sensor.type == "sensor.other.gnss":
+                self._send(sensor, self._locate(sensor))
+            elif accelerometer is not None:
+                self._send(sensor, self._inertial(sensor, accelerometer))
+            else:
+                self._send_obstacle(sensor)
+
+    def _send(self, sensor: Sensor, payload: bytes) -> None:
+        kind = self.wire.sensors[sensor.type]
+        self.streams.send(sensor.stream, header(kind, self.world, sensor.pose) + payload)
+
+    def _due(self, sensor: Sensor) -> bool:
+        """Return whether a sensor's time has come, and set the next; it keeps to its own rhythm."""
+        if self.world.elapsed < sensor.due - 1e-6:
+            return False
+        while sensor.tick and sensor.due <= self.world.elapsed + 1e-6:
+            sensor.due += sensor.tick
+        return True
+
+    def _look(self, sensor: Sensor, stage: Stage, views: dict[tuple[Camera, Camera, int], Layers]) -> bytes:
+        """Return an image; cameras that see the same share one look."""
+        size = int(sensor.value("image_size_x")), int(sensor.value("image_size_y"))
+        camera = Camera(*size, float(sensor.value("fov")), sensor.pose)
+        before = self._seen.get(sensor.id, Memory(camera, stage))
+        self._seen[sensor.id] = Memory(camera, stage)
+        key = camera, before.camera, before.stage.frame
+        if key not in views:
+            views[key] = self.painter().render(camera, before.camera, stage, before.stage)
+        return image(camera, sensor.type.rsplit(".", 1)[1], views[key])
+
+    def _collisions(self, sensor: Sensor, hits: Sequence[Hit]) -> list[bytes]:
+        payloads = []
+        for hit in hits:
+            impulse = hit.impulse
+            me, other = hit.actor, hit.other
+            if other is not None and other.id == sensor.parent:
+                me, other = other, me
+                impulse = -impulse[0], -impulse[1], -impulse[2]
+            if me.id == sensor.parent:
+                payloads.append(pack([self._write(me), self._write(other, hit.static), list(impulse)]))
+        return payloads
+
+    def _write(self, actor: Actor | None, static: int = -1) -> Msg:
+        if actor is None:
+            return write_static(self.world.land.static[static])
+        return write_actor(actor, self.streams.token)
+
+    def _locate(self, sensor: Sensor) -> bytes:
+        import carla
+
+        if self._geo is None or self._geo[0] is not self.world.land:
+            self._geo = self.world.land, carla.Map(self.world.land.name, self.world.land.xodr)
+        p = sensor.pose
+        found = self._geo[1].transform_to_geolocation(carla.Location(p.x, p.y, p.z))
+        draw = self._draw(sensor)
+        values = {"lat": found.latitude, "lon": found.longitude, "alt": found.altitude}
+        return pack([v + draw(f"{k}_stddev") + _noise(sensor, f"{k}_bias") for k, v in values.items()])
+
+    def _accelerate(self, sensor: Sensor) -> Vector:
+        """Return the change of the sensor's own velocity, in the world."""
+        v = sensor.velocity
+        before = self._speeds.get(sensor.id, v)
+        self._speeds[sensor.id] = v
+        dt = self.world.settings.dt
+        return (v[0] - before[0]) / dt, (v[1] - before[1]) / dt, (v[2] - before[2]) / dt
+
+    def _inertial(self, sensor: Sensor, acceleration: Vector) -> bytes:
+        turn = sensor.pose.matrix()[:3, :3].T
+        felt = turn @ (np.asarray(acceleration) + UPWARDS)
+        rates = turn @ np.radians(sensor.spin)
+        draw = self._draw(sensor)
+        accelerometer = [v + draw(f"accel_stddev_{k}") for k, v in zip("xyz", felt.tolist(), strict=True)]
+        gyroscope = [
+            v + draw(f"gyro_stddev_{k}") + _noise(sensor, f"gyro_bias_{k}")
+            for k, v in zip("xyz", rates.tolist(), strict=True)
+        ]
+        compass = math.radians(sensor.pose.yaw + 90) % (2 * math.pi)
+        return pack([accelerometer, gyroscope, compass])
+
+    def _draw(self, sensor: Sensor) -> Callable[[str], float]:
+        """Return draws of normal noise whose deviations are attributes."""
+        name = f"{self.seed} {sensor.value('noise_seed')} {sensor.id} {self.world.elapsed!r}"
+        source = random.Random(name)
+        return lambda deviation: source.gauss(0.0, 1.0) * _noise(sensor, deviation)
+
+    def _send_obstacle(self, sensor: Sensor) -> None:
+        parent = self.world.actors.get(sensor.parent)
+        found = self._obstacle(sensor)
+        if parent is not None and found is not None:
+            distance, other, static = found
+            payload = [self._write(parent), self._write(other, static), distance]
+            self._send(sensor, pack(payload))
+
+    def _obstacle(self, sensor: Sensor) -> tuple[float, Actor | None, int] | None:
+        """Return what is nearest ahead of the sensor, as a ball that it rolls would meet it."""
+        pose, ball = sensor.pose, float(sensor.value("hit_radius"))
+        start, ahead = (pose.x, pose.y, pose.z), tuple(pose.forward.tolist())
+        best: tuple[float, Actor | None, int] | None = None
+        reach = float(sensor.value("distance"))
+        bodies = [a for a in self.world.actors.values() if isinstance(a, (Vehicle, Walker, Prop))]
+        for body in bodies:
+            if body.id != sensor.parent:
+                distance = meet(body.solid(), start, ahead, ball)
+                if distance is not None and distance <= reach:
+                    best, reach = (distance, body, -1), distance
+        if sensor.value("only_dynamics").lower() != "true":
+            for index, box in enumerate(self.world.land.static):
+                near = math.hypot(box.pose.x - pose.x, box.pose.y - pose.y) - math.hypot(*box.extent[:2])
+                distance = meet(box, start, ahead, ball) if near <= reach + ball else None
+                if distance is not None and distance <= reach:
+                    best, reach = (distance, None, index), distance
+        return best
+
+
+def _noise(sensor: Sensor, name: str) -> float:
+    return float(sensor.value(f"noise_{name}"))

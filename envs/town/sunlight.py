@@ -1,0 +1,93 @@
+"""Shadows of the sun: a map of what stands still, kept while the camera is near, and one of what moves."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import moderngl
+import numpy as np
+from jaxtyping import Float
+
+Key = tuple[int, int, int]
+Point = Float[np.ndarray, "3"]
+
+HALF = 64.0
+"""Metres from the middle of a map to its edge."""
+
+DEEP = 160.0
+"""Metres along the sun's rays from the middle to the ends of what is kept."""
+
+PIXELS = 1024
+STEP = 16.0
+"""Metres by which the middle moves. A multiple of a pixel's, so that edges do not crawl when it does."""
+
+AHEAD = 26.0
+"""Metres from the camera to the wanted middle."""
+
+KEPT = 6
+"""Maps of what stands still that are kept."""
+
+
+class Sunlight:
+    """The shadow maps under a sun in one direction."""
+
+    def __init__(self, context: moderngl.Context, sun: Point) -> None:
+        self.context = context
+        right = np.cross([0.0, 0.0, 1.0], sun)
+        right /= np.linalg.norm(right)
+        self.axes = np.stack([right, np.cross(sun, right), sun])
+        self._still: OrderedDict[Key, moderngl.Framebuffer] = OrderedDict()
+        self._moving = self._map()
+
+    def _map(self) -> moderngl.Framebuffer:
+        depth = self.context.depth_texture((PIXELS, PIXELS))
+        depth.compare_func = "<="
+        depth.filter = (moderngl.LINEAR, moderngl.LINEAR)
+        depth.repeat_x = depth.repeat_y = False
+        return self.context.framebuffer(depth_attachment=depth)
+
+    def key(self, eye: Point, forward: Point) -> Key:
+        """Return which map a camera needs: by its pose alone, so that images do not depend on their order."""
+        level = np.array([forward[0], forward[1], 0.0])
+        middle = self.axes @ (eye + AHEAD * level / max(float(np.linalg.norm(level)), 1e-6))
+        a, b, c = np.round(middle / STEP).astype(int).tolist()
+        return a, b, c
+
+    def middle(self, key: Key) -> Point:
+        """Return the middle of a map in the world."""
+        return np.asarray(self.axes.T @ (np.array(key) * STEP))
+
+    def matrix(self, key: Key) -> Float[np.ndarray, "4 4"]:
+        """Return what takes points of the world to the map, in OpenGL's cube; near is where the sun is."""
+        out = np.eye(4)
+        out[:3, :3] = self.axes / np.array([HALF, HALF, -DEEP])[:, None]
+        out[:3, 3] = -out[:3, :3] @ self.middle(key)
+        return out
+
+    def still(self, key: Key, draw: Callable[[], None]) -> moderngl.Texture:
+        """Return the map of what stands still; `draw` draws it if it is not kept."""
+        if key not in self._still:
+            _, frame = self._still.popitem(last=False) if len(self._still) >= KEPT else (key, self._map())
+            self._still[key] = frame
+            self._fill(frame, draw)
+        self._still.move_to_end(key)
+        return _depth(self._still[key])
+
+    def moving(self, draw: Callable[[], None]) -> moderngl.Texture:
+        """Return the map of what moves; it is drawn anew."""
+        self._fill(self._moving, draw)
+        return _depth(self._moving)
+
+    def _fill(self, frame: moderngl.Framebuffer, draw: Callable[[], None]) -> None:
+        frame.use()
+        frame.clear()
+        self.context.disable(moderngl.CULL_FACE)
+        draw()
+        self.context.enable(moderngl.CULL_FACE)
+
+
+def _depth(frame: moderngl.Framebuffer) -> moderngl.Texture:
+    depth = frame.depth_attachment
+    assert isinstance(depth, moderngl.Texture)
+    return depth

@@ -1,0 +1,126 @@
+"""Draw docs/town.png: towns by sensors.
+
+MTDRIVE_MAPS=folder/of/carlas/maps python -m scripts.contact_sheet [file]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import hsv_to_rgb
+from PIL import Image, ImageDraw
+
+from mtdrive.envs.town.models import VEHICLES, VehicleModel
+from mtdrive.envs.town.renderer import Renderer
+from mtdrive.envs.town.roads import TownMap, load_map, map_names
+from mtdrive.envs.town.stage import Body, Camera, Layers, Pose, Stage
+from mtdrive.envs.town.tags import Tag
+
+SIZE, FOV, GAP = (384, 192), 90.0, 4
+HEAD = 22
+"""Pixels of the line of names above a row."""
+
+PLACES = {"Small": 21, "Grid": 40, "Large": 62, "New": 8, "Town01": 130, "Town04": 300, "Town10HD": 30}
+"""The spawn points from which the towns are seen."""
+
+PALETTE = {
+    Tag.ROAD: (128, 64, 128), Tag.SIDEWALK: (244, 35, 232), Tag.BUILDING: (70, 70, 70),
+    Tag.POLE: (153, 153, 153), Tag.TRAFFIC_LIGHT: (250, 170, 30), Tag.TRAFFIC_SIGN: (220, 220, 0),
+    Tag.VEGETATION: (107, 142, 35), Tag.TERRAIN: (152, 251, 152), Tag.SKY: (70, 130, 180),
+    Tag.PEDESTRIAN: (220, 20, 60), Tag.RIDER: (255, 0, 0),
+    Tag.CAR: (0, 0, 142), Tag.TRUCK: (0, 0, 70), Tag.BUS: (0, 60, 100), Tag.MOTORCYCLE: (0, 0, 230),
+    Tag.BICYCLE: (119, 11, 32), Tag.ROAD_LINE: (157, 234, 50), Tag.BRIDGE: (150, 100, 100),
+}  # fmt: skip
+"""CityScapes' colours, as CARLA uses them."""
+
+
+def coloured(layers: Layers) -> list[np.ndarray]:
+    """Return the five layers as pictures."""
+    depth = np.log(np.clip(layers.depth, 1, 300)) / np.log(300)
+    tags = np.zeros((256, 3), np.uint8)
+    for tag, colour in PALETTE.items():
+        tags[tag] = colour
+    ids = layers.instances.astype(int)
+    names = (
+        np.stack([ids * 37 % 200 + 55, ids * 91 % 200 + 55, ids * 153 % 200 + 55], -1) * (ids > 0)[..., None]
+    )
+    h, w = layers.depth.shape
+    x, y = layers.flow[..., 0] * w / 2, -layers.flow[..., 1] * h / 2
+    speed = np.clip(np.hypot(x, y) / 12, 0, 1)
+    flow = hsv_to_rgb(np.stack([np.arctan2(y, x) / (2 * np.pi) % 1, speed, np.full((h, w), 0.9)], -1))
+    far = colormaps["magma"](1 - depth)[..., :3]
+    return [layers.rgb, to_bytes(far), tags[layers.tags], names.astype(np.uint8), to_bytes(flow)]
+
+
+def to_bytes(image: np.ndarray) -> np.ndarray:
+    """Return an image of 0 to 1 in bytes."""
+    return np.asarray(np.round(image * 255)).astype(np.uint8)
+
+
+def stages(town: TownMap, here: Pose) -> tuple[Stage, Stage]:
+    """Return two stages with traffic and people around a place."""
+    rng = np.random.default_rng(3)
+    colours = [(190, 30, 30), (235, 235, 235), (30, 60, 150), (25, 25, 28), (200, 160, 30), (120, 125, 130)]
+    kinds = list(VEHICLES.values())
+    now: list[Body] = []
+    before: list[Body] = []
+    near = [p for p in town.spawn_points if 7 < np.hypot(p.x - here.x, p.y - here.y) < 120]
+    for number, p in enumerate(near):
+        kind = kinds[int(rng.integers(len(kinds)))]
+        pose = Pose(p.x, p.y, p.z - 0.3, p.pitch, p.yaw, 0.0)
+        moved = pose.matrix() @ np.array([-0.5, 0, 0, 1])
+        last = Pose(*map(float, moved[:3]), p.pitch, p.yaw, 0.0)
+        for stage, at in ((now, pose), (before, last)):
+            stage.append(body(100 + number, at, kind, colours[number % 6]))
+        side = pose.matrix() @ np.array([4.0, 4.2 + rng.uniform(0, 1), 0, 1])
+        x, y = map(float, side[:2])
+        walker = Pose(x, y, town.ground(x, y, pose.z) + 0.93, 0.0, p.yaw + 180 * (number % 2), 0.0)
+        colour = colours[(number + 2) % 6]
+        for stage in (now, before):
+            stage.append(Body(900 + number, "walker", walker, (0.2, 0.2, 0.93), colour, Tag.PEDESTRIAN, 0))
+    lights = {key: i % 3 for i, key in enumerate(town.signals)}
+    return Stage(2, tuple(now), lights), Stage(1, tuple(before), lights)
+
+
+def body(number: int, pose: Pose, kind: VehicleModel, colour: tuple[int, int, int]) -> Body:
+    """Return a vehicle of a model."""
+    extent, tag = kind.size.half, kind.tag
+    return Body(number, "vehicle", pose, extent, colour, tag, 0x1)
+
+
+def row(name: str) -> np.ndarray:
+    """Return the pictures of one town side by side."""
+    town = load_map(name)
+    here = town.spawn_points[PLACES[name] % len(town.spawn_points)]
+    renderer = Renderer(town)
+    now, before = stages(town, here)
+    camera = Camera(*SIZE, FOV, Pose(here.x, here.y, here.z + 1.3, here.pitch - 2, here.yaw, 0.0))
+    back = here.matrix() @ np.array([-0.6, 0, 1.3, 1])
+    earlier = Camera(*SIZE, FOV, Pose(*map(float, back[:3]), here.pitch - 2, here.yaw - 0.5, 0.0))
+    pictures = coloured(renderer.render(camera, earlier, now, before))
+    renderer.close()
+    gap = np.full((SIZE[1], GAP, 3), 255, np.uint8)
+    return np.concatenate([x for p in pictures for x in (p, gap)][:-1], axis=1)
+
+
+def main() -> None:
+    """Write the sheet of all towns that are there."""
+    path = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "town.png")
+    names = [n for n in PLACES if n in map_names()]
+    rows = [row(n) for n in names]
+    sheet = Image.new("RGB", (rows[0].shape[1], len(rows) * (SIZE[1] + HEAD)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, (name, pictures) in enumerate(zip(names, rows, strict=True)):
+        top = i * (SIZE[1] + HEAD)
+        for k, sensor in enumerate(("rgb", "depth", "semantics", "instances", "optical flow")):
+            draw.text((k * (SIZE[0] + GAP) + 4, top + 5), f"{name}: {sensor}", fill="black")
+        sheet.paste(Image.fromarray(pictures), (0, top + HEAD))
+    sheet.save(path, optimize=True)
+    print(f"{path} written")
+
+
+if __name__ == "__main__":
+    main()
