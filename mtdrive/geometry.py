@@ -136,10 +136,11 @@ def inverse_warp(
     The result is (s n b c i j): as large as the depth maps, all sampled at once. Tinghui Zhou et al.,
     "Unsupervised Learning of Depth and Ego-Motion from Video", CVPR 2017, https://arxiv.org/abs/1704.07813
 
-    Depth and poses that are not finite give some image, without gradient.
+    Depth and poses that are not finite give some image, which is not valid and has no gradient.
     """
     height, width = sources.shape[-2:]
     # On CPUs the gradient of `grid_sample` reads out of bounds at NaN, and ends the process.
+    known = depths.isfinite()[:, :, 0] & poses.isfinite().all(-1).all(-1)[:, None, :, None, None]
     depths, poses = (x.nan_to_num(1.0, FAR, -FAR) for x in (depths, poses))
     # A camera that measures in half images, as `grid_sample` does, spares a pass over all coordinates.
     x, y, z = upcast(source_intrinsics).unbind(-2)
@@ -148,7 +149,8 @@ def inverse_warp(
     grid, front = _see(depth, intrinsics[:, None], lens[:, :, None], poses[:, :, None])
     across, down = grid.detach().abs().unbind(-1)
     within = (across <= 1 + SLACK * 2 / (width - 1)) & (down <= 1 + SLACK * 2 / (height - 1))
-    return Warp(_sample(upcast(sources), grid), rearrange(front & within, "n b s i j -> s n b i j"))
+    valid = rearrange(front & within, "n b s i j -> s n b i j") & rearrange(known, "n s b i j -> s n b i j")
+    return Warp(_sample(upcast(sources), grid), valid)
 
 
 def rigid_flow(

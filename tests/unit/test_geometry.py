@@ -349,6 +349,12 @@ def test_unknown_depth_is_not_valid() -> None:
     assert valid.sum() == HEIGHT * WIDTH - 1
 
 
+def test_nothing_is_valid_under_an_unknown_pose() -> None:
+    k, unknown = cameras(1, 1), torch.full((1, 1, 4, 4), torch.nan)
+    _, valid = inverse_warp(smooth_image(2, 1, 1), depths(0, 1, 1), k, k[None], unknown)
+    assert not valid.any()
+
+
 def test_disparity_to_depth_spans_the_range() -> None:
     scaled, depth = disparity_to_depth(torch.tensor([0.0, 0.5, 1.0]), min_depth=0.1, max_depth=100)
     assert_close(depth[[0, 2]], torch.tensor([100, 0.1]))
