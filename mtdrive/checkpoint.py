@@ -20,7 +20,6 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mtdrive.errors import CheckpointError, TrainingError
-from mtdrive.files import write_atomically as write_atomically
 
 Tensors = dict[str, Tensor]
 
