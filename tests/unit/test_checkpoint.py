@@ -18,9 +18,9 @@ from mtdrive.checkpoint import (
     load_state,
     load_weights,
     restore,
-    write_atomically,
 )
 from mtdrive.errors import CheckpointError, TrainingError
+from mtdrive.files import write_atomically
 
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3).T, "bias": torch.ones(3)}
 
