@@ -5,6 +5,8 @@ They give depth its scale, so that a network trained with one of them is evaluat
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -35,10 +37,11 @@ class _Supervised(Term):
         # Any number will do where the truth is unknown, but NaN would reach the gradient.
         return self.weight * self._compare(scene.depths[:, :, 0], truth.where(known, 1.0), known)
 
+    @abstractmethod
     def _compare(
         self, depths: Float[Tensor, "s b h w"], truth: Float[Tensor, "b h w"], known: Bool[Tensor, "b h w"]
     ) -> Float[Tensor, ""]:
-        raise NotImplementedError
+        """Return the mean over images, scales and known pixels; the truth is 1 where it is not known."""
 
 
 class L1Depth(_Supervised):
