@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from enum import IntEnum
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -13,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mtdrive.errors import ConfigError, DataError
+from mtdrive.orders import Command as Command
 
 
 @dataclass(frozen=True, order=True)
@@ -43,17 +43,6 @@ class View:
 TARGET = View("front", 0)
 
 
-class Command(IntEnum):
-    """The planner's order, with the numbers of CARLA's `RoadOption`."""
-
-    LEFT = 1
-    RIGHT = 2
-    STRAIGHT = 3
-    FOLLOW = 4
-    CHANGE_LEFT = 5
-    CHANGE_RIGHT = 6
-
-
 @dataclass(frozen=True, kw_only=True)
 class Label:
     """How a label looks and behaves; `LABELS` is the table."""
@@ -62,12 +51,18 @@ class Label:
     """Axes of one item: `h` and `w` are the image's, `v` counts the views, numbers are themselves."""
     meaning: str
     """What it is, with its unit and frame."""
-    mirror: Literal["image", "flow", "lateral", "none"]
+    mirror: Literal["image", "flow", "lateral", "points", "none"]
     """How it follows a left-right flip: `image` reverses the last axis, `flow` also negates the first
-    channel, `lateral` negates the values, `none` leaves it."""
+    channel, `lateral` negates the values, `points` the first of each pair (right, forward), `none` leaves
+    it."""
     classes: int | None = None
     """Number of classes of an integer label, whose unlabelled value is 255; None for real numbers, NaN."""
 
+
+WAYPOINTS, WAYPOINT_STEP = 8, 0.5
+"""How many places of the future a label has, and the seconds between them."""
+PATH_POINTS = 20
+"""Metres of route that a label has, a point each."""
 
 LABELS: dict[str, Label] = {
     "depth": Label(
@@ -76,6 +71,25 @@ LABELS: dict[str, Label] = {
     "semantics": Label(
         shape="h w", mirror="image", classes=255, meaning="class of each pixel of the target, 255 unlabelled"
     ),
+    "flow": Label(
+        shape="2 h w",
+        mirror="flow",
+        meaning="pixels, x then y, from the target to where front-1 shows the same point, NaN where unknown",
+    ),
+    "waypoints": Label(
+        shape=f"{WAYPOINTS} 2",
+        mirror="points",
+        meaning="(right, forward) metres from the car to where it is 0.5, 1, ... 4 s later, NaN unknown",
+    ),
+    "path": Label(
+        shape=f"{PATH_POINTS} 2",
+        mirror="points",
+        meaning="(right, forward) metres from the car to the route 1, 2, ... 20 m on, NaN beyond its end",
+    ),
+    "steer": Label(shape="", mirror="lateral", meaning="from -1 to 1, positive to the right"),
+    "throttle": Label(shape="", mirror="none", meaning="from 0 to 1"),
+    "brake": Label(shape="", mirror="none", meaning="from 0 to 1"),
+    "target_speed": Label(shape="", mirror="none", meaning="m/s that the driver aims for, NaN unknown"),
 }
 """Every label that a batch may carry. `declare_label` adds a user's own."""
 
@@ -108,7 +122,7 @@ class Inputs:
     command: Int[Tensor, "*b"] | None = None
     """A `Command`."""
     target_point: Float[Tensor, "*b 2"] | None = None
-    """Next point of the route in metres, (right, forward) of the target camera."""
+    """Next point of the route in metres, (right, forward) of the car."""
 
     def index(self, view: View) -> int:
         """Return the position of `view` along axis `v`.

@@ -101,7 +101,20 @@ def find_routes(source: Source, stride: int) -> list[Route]:
         frames.setdefault(id(target.recording), set()).add(target.frame)
     if not frames:
         raise DataError("the source has no frame to evaluate; check its sequences, drives and split")
-    return [Route(recordings[key], _walk(recordings[key].name, frames[key], stride)) for key in frames]
+    routes = [Route(recordings[key], _walk(recordings[key].name, frames[key], stride)) for key in frames]
+    for route in routes:
+        _check_neighbours(route, stride)
+    return routes
+
+
+def _check_neighbours(route: Route, stride: int) -> None:
+    for frame in route.frames[:-1]:
+        found = route.recording.neighbour(frame, 1, stride)
+        if found != frame + stride:
+            raise DataError(
+                f"{route.recording.name}: frame {frame} is followed by {found}, not by {frame + stride}, as "
+                "neighbours are chosen by distance; a trajectory needs all frames: set baseline to null"
+            )
 
 
 def _walk(name: str, frames: set[int], stride: int) -> Sequence[int]:

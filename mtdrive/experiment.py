@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from lightning_fabric import Fabric
 from mtdrive.batch import View
 from mtdrive.checkpoint import Checkpoints, load_config, load_weights, restore, restore_parts
 from mtdrive.data.augment import Augment
+from mtdrive.data.balance import weigh
 from mtdrive.data.loaders import Batches, Order, evaluation_batches, training_batches
 from mtdrive.data.packed import Packed
 from mtdrive.data.recording import Size, Source
@@ -54,9 +56,15 @@ class DataSet:
     """What each item holds, such as `[front, front-1, stereo]`; what the tasks ask for if none is given."""
     augment: Augment | None = field(default_factory=Augment)
     """Flips and jitter of the training data."""
+    balance: dict[str, float] | None = None
+    """How many times as often training sees frames of a situation, such as `{left: 3, braking: 2}`; the
+    factors of all that goes on in a frame are multiplied. An epoch stays as long."""
 
     def __post_init__(self) -> None:
         check_least("data", self, {"batch_size": 1, "workers": 0, "stride": 1})
+        for name, factor in (self.balance or {}).items():
+            if not 0 <= factor < math.inf:
+                raise ConfigError(f"data.balance.{name} must be a factor of at least 0, found {factor}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +202,7 @@ def prepare(experiment: Experiment, folder: Path, config: str, resume: bool) -> 
             derive(experiment.seed, "order", name),
             rank=fabric.global_rank,
             ranks=fabric.world_size,
+            weights=weigh(mix[name].targets, d.balance) if d.balance else None,
         )
         for name, d in experiment.data.items()
     }

@@ -118,9 +118,9 @@ class ToyRecording(Recording):
         h, w = size
         return torch.tensor([[0.6 * w, 0, w / 2], [0, 0.6 * w, h / 2], [0, 0, 1]], dtype=torch.float64)
 
-    def rig(self) -> Float[Tensor, "4 4"]:
+    def rig(self, camera: str, frame: int) -> Float[Tensor, "4 4"]:
         rig = torch.eye(4, dtype=torch.float64)
-        rig[0, 3] = -0.5
+        rig[0, 3] = -0.5 * (camera == "stereo")
         return rig
 
     def pose(self, frame: int) -> Float[Tensor, "4 4"] | None:

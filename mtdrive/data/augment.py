@@ -20,6 +20,8 @@ MIRRORED_COMMAND = {
     Command.CHANGE_RIGHT: Command.CHANGE_LEFT,
 }
 
+_COMMANDS = torch.tensor([0, *(MIRRORED_COMMAND.get(command, command) for command in Command)])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
@@ -81,8 +83,7 @@ def mirror(item: Batch) -> Batch:
 
 
 def _mirrored_command(command: Tensor) -> Tensor:
-    table = torch.tensor([MIRRORED_COMMAND.get(Command(i), i) if i else 0 for i in range(len(Command) + 1)])
-    return table[command]
+    return _COMMANDS[command]
 
 
 def _mirrored_label(name: str, label: Tensor) -> Tensor:
@@ -91,6 +92,8 @@ def _mirrored_label(name: str, label: Tensor) -> Tensor:
     rule = LABELS[name].mirror
     if rule == "lateral":
         return -label
+    if rule == "points":
+        return label * label.new_tensor([-1, 1])
     if rule == "none":
         return label
     flipped = label.flip(-1)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -31,7 +32,7 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         DataError: if the file is missing, empty, truncated or not an image.
     """
-    image = _decode(path)
+    image = decode(path)
     if image.mode.startswith("I"):  # Pillow clips 16 bits to 8 instead of scaling them
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
@@ -80,7 +81,7 @@ def read_depth_png(path: Path) -> Float32[np.ndarray, "h w"]:
     Raises:
         DataError: if the file is missing, damaged or not a PNG of 16-bit greys.
     """
-    image = _decode(path)
+    image = decode(path)
     if not image.mode.startswith("I;16"):
         raise DataError(
             f"{path}: expected a depth map of 16-bit greys (metres x 256), found mode {image.mode}; "
@@ -108,7 +109,18 @@ def write_depth_png(path: Path, depth: Float[np.ndarray, "h w"]) -> None:
     write_atomically(path, content.getvalue())
 
 
-def _open(path: Path) -> Image.Image:
+def read_rgb16(path: Path) -> UInt16[np.ndarray, "h w 3"]:
+    """Return the values of a PNG of 16-bit colours.
+
+    Raises:
+        DataError: if the file is missing, damaged or of another kind.
+    """
+    # Pillow keeps one byte of each number: by these names the first (that of big-endian), or the second.
+    high, low = (np.asarray(decode(path, half)).astype(np.uint16) for half in ("RGB;16B", "RGB;16L"))
+    return high << 8 | low
+
+
+def _open(path: Path) -> ImageFile:
     try:
         return Image.open(path)
     except FileNotFoundError:
@@ -120,9 +132,20 @@ def _open(path: Path) -> Image.Image:
         raise DataError(f"{path}: cannot be opened as an image ({error}); copy it again") from error
 
 
-def _decode(path: Path) -> Image.Image:
-    """Return the image with its pixels in memory and the file closed."""
+def decode(path: Path, half: str | None = None) -> Image.Image:
+    """Return the image with its pixels in memory and the file closed; of 16-bit colours, one `half`.
+
+    Raises:
+        DataError: if the file is missing or damaged, or is to have two halves and has not.
+    """
     with _open(path) as image:
+        if half is not None:
+            if [tile.args for tile in image.tile] != ["RGB;16B"]:
+                raise DataError(
+                    f"{path}: expected a PNG of 16-bit colours, found mode {image.mode}; restore the "
+                    "original: programs that keep 8 bits destroy it"
+                )
+            image.tile = [image.tile[0]._replace(args=half)]
         try:
             image.load()
         except _DAMAGE as error:

@@ -117,8 +117,10 @@ class OdometryRecording(Recording):
         matrix = torch.from_numpy(self._projection(camera)[:, :3].copy())
         return rescale(matrix, self._calibrated_size(camera, matrix), size)
 
-    def rig(self) -> Float[Tensor, "4 4"] | None:
-        """Return `T_stereo,front`, or None if the calibration lacks the partner."""
+    def rig(self, camera: str, frame: int) -> Float[Tensor, "4 4"] | None:
+        """Return `T_camera,front`; None if the calibration lacks the stereo partner."""
+        if camera != "stereo":
+            return super().rig(camera, frame)
         if _line(_PARTNER[self.settings.camera]) not in self._calibration.lines:
             return None
         return torch.from_numpy(rig(self._projection("front"), self._projection("stereo")))

@@ -90,8 +90,10 @@ class RawRecording(Recording):
         matrix = torch.from_numpy(self._day.projection(number)[:, :3].copy())
         return rescale(matrix, self._day.size(number), size)
 
-    def rig(self) -> Float[Tensor, "4 4"] | None:
-        """Return `T_stereo,front`, or None without calibration of the partner."""
+    def rig(self, camera: str, frame: int) -> Float[Tensor, "4 4"] | None:
+        """Return `T_camera,front`; None without calibration of the stereo partner."""
+        if camera != "stereo":
+            return super().rig(camera, frame)
         calibrated = self.options.intrinsics == "calibration" or self._day_file.is_file()
         if not calibrated or f"P_rect_{self._number('stereo'):02d}" not in self._day.cameras.lines:
             return None

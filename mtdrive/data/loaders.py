@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float64
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from mtdrive.data.balance import balanced_order
 from mtdrive.data.packed import Packed, collate_packed
 from mtdrive.data.windows import Key, Windows
 from mtdrive.errors import ConfigError, DataError
@@ -23,7 +27,14 @@ class Order(Sampler[list[Key]]):
     """
 
     def __init__(
-        self, length: int, batch_size: int, seed: int, start: int = 0, rank: int = 0, ranks: int = 1
+        self,
+        length: int,
+        batch_size: int,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+        weights: Float64[Tensor, " length"] | None = None,
     ) -> None:
         """Start at step `start`.
 
@@ -34,12 +45,13 @@ class Order(Sampler[list[Key]]):
             start: the first step.
             rank: of this process.
             ranks: number of processes.
+            weights: of the items, in any unit; all come once an epoch if none are given.
 
         Raises:
             ConfigError: if there are fewer items than a step takes.
         """
         self.length, self.batch_size, self.seed, self.start = length, batch_size, seed, start
-        self.rank, self.ranks = rank, ranks
+        self.rank, self.ranks, self.weights = rank, ranks, weights
         if self.steps == 0:
             raise ConfigError(
                 f"a step takes {batch_size} items in each of {ranks} processes, but there are only {length}; "
@@ -58,11 +70,22 @@ class Order(Sampler[list[Key]]):
             epoch, step = epoch + 1, 0
 
     def _epoch(self, epoch: int, step: int) -> Iterator[list[Key]]:
-        order = torch.randperm(self.length, generator=generator(self.seed, "order", epoch)).tolist()
+        keys = self._keys(epoch)
         whole = self.batch_size * self.ranks
         for k in range(step, self.steps):
             first = k * whole + self.rank * self.batch_size
-            yield [(epoch, index) for index in order[first : first + self.batch_size]]
+            yield keys[first : first + self.batch_size]
+
+    def _keys(self, epoch: int) -> list[Key]:
+        if self.weights is None:
+            order = torch.randperm(self.length, generator=generator(self.seed, "order", epoch)).tolist()
+            return [(epoch, index) for index in order]
+        before: Counter[int] = Counter()
+        keys: list[Key] = []
+        for index in balanced_order(self.weights, self.seed, epoch).tolist():
+            keys.append((epoch, index, before[index]) if before[index] else (epoch, index))
+            before[index] += 1
+        return keys
 
 
 class Batches:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Float64
 from PIL import Image
 from torch import Tensor
 
@@ -20,7 +20,7 @@ Size = tuple[int, int]
 
 
 class Recording(ABC):
-    """One uninterrupted drive, seen by a `front` camera and perhaps by its `stereo` partner.
+    """One uninterrupted drive, seen by a `front` camera and perhaps by others, such as a `stereo` partner.
 
     Recordings are read by several processes at once, so an instance holds paths and small tables, never
     an open file. Every method that reads raises `DataError`, naming the file and the remedy.
@@ -45,17 +45,41 @@ class Recording(ABC):
     def intrinsics(self, camera: str, size: Size) -> Float[Tensor, "3 3"]:
         """Return the pinhole matrix (float64) for the image resized to `size`."""
 
-    def rig(self) -> Float[Tensor, "4 4"] | None:
-        """Return `T_stereo,front` in metres (float64), or None where the rig is not calibrated."""
-        return None
+    def rig(self, camera: str, frame: int) -> Float[Tensor, "4 4"] | None:
+        """Return `T_camera,front` in metres (float64), or None where the rig is not calibrated."""
+        return torch.eye(4, dtype=torch.float64) if camera == "front" else None
 
     def pose(self, frame: int) -> Float[Tensor, "4 4"] | None:
         """Return `T_world,front` in metres (float64), or None where it is not known."""
         return None
 
+    def motion(self, frame: int, other: int) -> Float64[np.ndarray, "4 4"] | None:
+        """Return `T_other,frame` of the front camera in metres, or None where it is not known."""
+        here, there = self.pose(frame), self.pose(other)
+        return None if here is None or there is None else np.linalg.inv(there.numpy()) @ here.numpy()
+
     def speed(self, frame: int) -> float | None:
         """Return the forward speed in m/s, or None where it is not known."""
         return None
+
+    def command(self, frame: int) -> int | None:
+        """Return the planner's `Command`, or None where there is none."""
+        return None
+
+    def target_point(self, frame: int) -> Float[Tensor, " 2"] | None:
+        """Return the next point of the route, (right, forward) metres of the car, or None."""
+        return None
+
+    def neighbour(self, frame: int, offset: int, stride: int) -> int | None:
+        """Return the number of the frame `offset` strides from `frame`, or None where none will do.
+
+        Frames need not exist. Recordings that know how far they moved may choose by distance.
+        """
+        return frame + offset * stride
+
+    def situations(self, frame: int) -> frozenset[str]:
+        """Return what goes on, in words that `balance` may weigh, such as `left` or `standing`."""
+        return frozenset()
 
     @property
     def labels(self) -> frozenset[str]:

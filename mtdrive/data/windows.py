@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, Float64, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -18,8 +19,9 @@ from mtdrive.data.recording import Recording, Size, Source, Target
 from mtdrive.errors import DataError
 from mtdrive.randomness import generator
 
-Key = tuple[int, int]
-"""Epoch and position: an item's augmentation is a function of both."""
+Key = tuple[int, ...]
+"""Epoch and position, which an item's augmentation is a function of; and, where an item comes again in an
+epoch, how often it came before."""
 
 
 class Windows(Dataset[Batch]):
@@ -50,6 +52,7 @@ class Windows(Dataset[Batch]):
         self.views = (TARGET, *sorted(set(views) - {TARGET}))
         self.size, self.stride, self.augment, self.seed = size, stride, augment, seed
         self.targets = self._complete(source.targets())
+        self._intrinsics: dict[int, Float[Tensor, "v 3 3"]] = {}
 
     def _complete(self, targets: Sequence[Target]) -> list[Target]:
         cameras = {view.camera for view in self.views}
@@ -73,16 +76,25 @@ class Windows(Dataset[Batch]):
             views, lacks = (", ".join(map(str, which)) for which in (self.views, sorted(lacking)))
             raise DataError(
                 f"no frame of {names} has all of the views {views} at stride {self.stride}, they lack "
-                f"{lacks}; restore its images, record longer sequences, or ask for fewer views"
+                f"{lacks}; restore its images, record longer sequences in which the camera moves, or ask for "
+                "fewer views"
             )
         return complete
 
     def _missing(self, target: Target, frames: dict[str, set[int]]) -> View | None:
         """Return the first view that does not exist for `target`."""
-        return next((v for v in self.views if self._frame(target, v) not in frames[v.camera]), None)
+        return next((v for v in self.views if self._found(target, v) not in frames[v.camera]), None)
+
+    def _found(self, target: Target, view: View) -> int | None:
+        if view.offset == 0:
+            return target.frame
+        return target.recording.neighbour(target.frame, view.offset, self.stride)
 
     def _frame(self, target: Target, view: View) -> int:
-        return target.frame + view.offset * self.stride
+        """Return the frame of a view of one of the targets, which have all."""
+        frame = self._found(target, view)
+        assert frame is not None
+        return frame
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -96,57 +108,69 @@ class Windows(Dataset[Batch]):
     def posed(self) -> frozenset[View]:
         """Views whose pose relative to the target every recording knows."""
         firsts = {id(t.recording): t for t in reversed(self.targets)}.values()
-        return frozenset(v for v in self.views if all(self._pose(t, v).isfinite().all() for t in firsts))
+        poses = [self._poses(t, [self._frame(t, v) for v in self.views]) for t in firsts]
+        return frozenset(v for i, v in enumerate(self.views) if all(p[i].isfinite().all() for p in poses))
 
     def __getitem__(self, key: Key | int) -> Batch:
         return self.packed(key).to("cpu")
 
     def packed(self, key: Key | int) -> Packed:
         """Return an item as it travels between processes."""
-        epoch, index = key if isinstance(key, tuple) else (0, key)
-        item = self._load(self.targets[index])
+        key = key if isinstance(key, tuple) else (0, key)
+        item = self._load(self.targets[key[1]])
         if self.augment is None:
             return item
-        return self.augment(item, generator(self.seed, "augment", epoch, index))
+        return self.augment(item, generator(self.seed, "augment", *key))
 
     def _load(self, target: Target) -> Packed:
         recording = target.recording
-        intrinsics = torch.stack([recording.intrinsics(v.camera, self.size) for v in self.views])
-        speed = recording.speed(target.frame)
+        frames = [self._frame(target, view) for view in self.views]
+        speed, command = recording.speed(target.frame), recording.command(target.frame)
         no_rows = torch.empty(len(self.views), 3, 0, self.size[1])
         rest = Batch(
             inputs=Inputs(
                 views=self.views,
                 images=no_rows,
-                intrinsics=intrinsics.float(),
+                intrinsics=self._cameras(recording),
                 speed=None if speed is None else torch.tensor(speed),
+                command=None if command is None else torch.tensor(command),
+                target_point=recording.target_point(target.frame),
             ),
             clean=no_rows,
-            poses=torch.stack([self._pose(target, view) for view in self.views]).float(),
+            poses=self._poses(target, frames),
             labels={n: recording.label(n, target.frame, self.size) for n in sorted(recording.labels)},
             names=(str(recording.path("front", target.frame)),),
         )
-        images = torch.stack([self._image(target, view) for view in self.views])
-        return Packed(images=images, jitters=(None,), rest=rest)
+        images = [self._image(recording, *where) for where in zip(self.views, frames, strict=True)]
+        return Packed(images=torch.stack(images), jitters=(None,), rest=rest)
 
-    def _image(self, target: Target, view: View) -> UInt8[Tensor, "3 h w"]:
-        return resized_pixels(target.recording.image(view.camera, self._frame(target, view)), self.size)
+    def _cameras(self, recording: Recording) -> Float[Tensor, "v 3 3"]:
+        """Return K of every view, which is the same in all frames."""
+        if id(recording) not in self._intrinsics:
+            matrices = [recording.intrinsics(view.camera, self.size) for view in self.views]
+            self._intrinsics[id(recording)] = torch.stack(matrices).float()
+        return self._intrinsics[id(recording)].clone()
 
-    def _pose(self, target: Target, view: View) -> Float[Tensor, "4 4"]:
-        """Return `T_view,target`, NaN where the recording does not know it."""
-        moved = _motion(target.recording, target.frame, self._frame(target, view))
-        rig = target.recording.rig() if view.camera == "stereo" else torch.eye(4, dtype=torch.float64)
-        if moved is None or rig is None:
-            return torch.full((4, 4), torch.nan, dtype=torch.float64)
-        return rig @ moved
+    def _image(self, recording: Recording, view: View, frame: int) -> UInt8[Tensor, "3 h w"]:
+        return resized_pixels(recording.image(view.camera, frame), self.size)
+
+    def _poses(self, target: Target, frames: Sequence[int]) -> Float32[Tensor, "v 4 4"]:
+        """Return `T_view,target` of every view, NaN where the recording does not know it."""
+        poses = np.full((len(frames), 4, 4), np.nan, np.float32)
+        for i, (view, frame) in enumerate(zip(self.views, frames, strict=True)):
+            pose = _pose(target, view, frame)
+            if pose is not None:
+                poses[i] = pose
+        return torch.from_numpy(poses)
 
 
-def _motion(recording: Recording, target: int, other: int) -> Float[Tensor, "4 4"] | None:
-    """Return `T_other,target` of the front camera."""
-    if target == other:
-        return torch.eye(4, dtype=torch.float64)
-    here, there = recording.pose(target), recording.pose(other)
-    return None if here is None or there is None else torch.linalg.inv(there) @ here
+def _pose(target: Target, view: View, frame: int) -> Float64[np.ndarray, "4 4"] | None:
+    """Return `T_view,target`, None where the recording does not know it."""
+    moved = np.eye(4) if frame == target.frame else target.recording.motion(target.frame, frame)
+    if moved is None or view.camera == TARGET.camera:
+        return moved
+    rig = target.recording.rig(view.camera, frame)
+    return None if rig is None else rig.numpy() @ moved
 
 
 def resized(image: Image.Image, size: Size) -> Float[Tensor, "3 h w"]:

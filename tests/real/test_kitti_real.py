@@ -101,7 +101,7 @@ def test_raw_drives_list_and_decode(kitti: Path) -> None:
 @pytest.mark.parametrize(("side", "sign"), [("l", -1), ("r", 1)])
 def test_baseline_of_the_stereo_pair(kitti: Path, side: Side, sign: int) -> None:
     (recording,) = {t.recording for t in KittiRaw(kitti / "raw", [STEREO], side=side).targets()}
-    rig = recording.rig()
+    rig = recording.rig("stereo", 0)
     assert rig is not None
     assert rig[0, 3].item() == pytest.approx(sign * 0.5327, abs=1e-4)
     assert rig[1:3, 3].abs().max() < 0.01

@@ -101,14 +101,25 @@ def test_commands_and_route_follow_the_mirror(command: Command, mirrored: str) -
 
 
 def test_labels_follow_the_mirror_by_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, rule in (("m_flow", "flow"), ("m_steer", "lateral"), ("m_speed", "none"), ("m_map", "image")):
+    rules = {
+        "m_flow": "flow",
+        "m_steer": "lateral",
+        "m_speed": "none",
+        "m_map": "image",
+        "m_points": "points",
+    }
+    for name, rule in rules.items():
         monkeypatch.setitem(LABELS, name, Label(shape="h w", meaning="for this test", mirror=rule))  # type: ignore[arg-type]
     flow = torch.arange(12.0).reshape(2, 2, 3)
+    points = torch.tensor([[1.0, 5.0], [-2.0, torch.nan]])
     labels = {"m_flow": flow, "m_steer": torch.tensor(0.4), "m_speed": torch.tensor(5.0), "m_map": flow[0]}
+    labels["m_points"] = points
     flipped = mirror(replace(item(), labels=labels)).labels
     torch.testing.assert_close(flipped["m_flow"], torch.stack([-flow[0].flip(-1), flow[1].flip(-1)]))
     assert (float(flipped["m_steer"]), float(flipped["m_speed"])) == pytest.approx((-0.4, 5.0))
     torch.testing.assert_close(flipped["m_map"], flow[0].flip(-1))
+    expected = torch.tensor([[-1.0, 5.0], [2.0, torch.nan]])
+    torch.testing.assert_close(flipped["m_points"], expected, equal_nan=True)
 
 
 def test_an_undeclared_label_is_refused_rather_than_left_unmirrored() -> None:

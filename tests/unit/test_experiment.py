@@ -77,7 +77,7 @@ def test_first_weights_that_do_not_fit_are_named(
 class NoRig(ToyRecording):
     """A stereo pair that nobody has calibrated."""
 
-    def rig(self) -> None:  # type: ignore[override]
+    def rig(self, camera: str, frame: int) -> None:  # type: ignore[override]
         return None
 
 

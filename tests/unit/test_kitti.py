@@ -39,7 +39,7 @@ def test_rig_is_the_pose_between_the_cameras(
     shared_raw: tuple[Path, Scene], side: Side, front: int, stereo: int
 ) -> None:
     root, scene = shared_raw
-    rig = KittiRaw(root, side=side).targets()[0].recording.rig()
+    rig = KittiRaw(root, side=side).targets()[0].recording.rig("stereo", 0)
     expected = np.linalg.inv(scene.pose(0, stereo)) @ scene.pose(0, front)
     assert rig is not None
     torch.testing.assert_close(rig, torch.from_numpy(expected), atol=1e-9, rtol=0)
@@ -74,7 +74,7 @@ def test_matrix_of_monodepth2_needs_no_calibration(raw: Path) -> None:
     recording = KittiRaw(raw, intrinsics="monodepth2").targets()[0].recording
     expected = torch.tensor([[0.58 * 640, 0, 320], [0, 1.92 * 192, 96], [0, 0, 1]], dtype=torch.float64)
     torch.testing.assert_close(recording.intrinsics("front", (192, 640)), expected)
-    assert recording.rig() is None
+    assert recording.rig("stereo", 0) is None
 
 
 def test_png_goes_before_jpeg_and_grey_becomes_rgb(tmp_path: Path) -> None:

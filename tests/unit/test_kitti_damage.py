@@ -67,7 +67,7 @@ def test_calibration_that_is_not_text(raw: Path) -> None:
 
 def test_rig_without_the_partner(raw: Path) -> None:
     edit(raw / DAY / "calib_cam_to_cam.txt", "P_rect_03:", "P_rect_09:")
-    assert KittiRaw(raw, side="l").targets()[0].recording.rig() is None
+    assert KittiRaw(raw, side="l").targets()[0].recording.rig("stereo", 0) is None
 
 
 def test_image_of_another_size(raw: Path) -> None:

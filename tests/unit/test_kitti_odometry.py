@@ -52,7 +52,7 @@ def test_odometry_rig_and_partner(shared_odometry: tuple[Path, Scene], camera: C
     root, scene = shared_odometry
     recording = KittiOdometry(root, ["00"], camera).targets()[0].recording
     expected = np.linalg.inv(scene.pose(0, partner)) @ scene.pose(0, 5 - partner)
-    rig = recording.rig()
+    rig = recording.rig("stereo", 0)
     assert rig is not None
     torch.testing.assert_close(rig, torch.from_numpy(expected), atol=1e-9, rtol=0)
     np.testing.assert_array_equal(recording.image("stereo", 1), np.asarray(scene.image(1, partner)))
@@ -80,7 +80,7 @@ def test_odometry_calibration_without_the_camera(odometry: Path) -> None:
     edit(odometry / "sequences" / "00" / "calib.txt", "P2:", "P9:")
     with pytest.raises(DataError, match=r"no line P2; found P0, P1, P9, P3"):
         KittiOdometry(odometry, ["00"]).targets()
-    assert KittiOdometry(odometry, ["00"], "image_3").targets()[0].recording.rig() is None
+    assert KittiOdometry(odometry, ["00"], "image_3").targets()[0].recording.rig("stereo", 0) is None
 
 
 def test_odometry_without_calibration(odometry: Path) -> None:

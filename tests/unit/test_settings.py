@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mtdrive.data.drives import Drives
 from mtdrive.errors import ConfigError
 from mtdrive.experiment import Experiment, instantiate, parser
 from mtdrive.settings import check_free, find_config, parse
@@ -21,6 +23,28 @@ def stack(path: Path) -> list[str]:
     """Return the arguments for a configuration and what it lies over: a_1024 and a_scratch lie over a."""
     base = path.with_stem(re.sub(r"_(1024|scratch)$", "", path.stem))
     return [text for each in dict.fromkeys((base, path)) for text in ("--config", str(each))]
+
+
+def test_drives_and_their_balance_are_settings() -> None:
+    source = (
+        "{class_path: Drives, init_args: {root: logs, labels: [depth, waypoints], baseline: [0.5, 2], "
+        "cameras: [front, shifted], towns: [Town01]}}"
+    )
+    data = f"{{logs: {{source: {source}, batch_size: 2, size: [32, 64], balance: {{left: 3, braking: 2}}}}}}"
+    given = settings("--data", data, "--tasks", "{}")
+    assert given.data["logs"].balance == {"left": 3.0, "braking": 2.0}
+    expected = Drives(
+        "logs",
+        labels=["depth", "waypoints"],
+        baseline=(0.5, 2.0),
+        cameras=["front", "shifted"],
+        towns=["Town01"],
+    )
+    assert given.data["logs"].source == expected
+    given = settings("--data", data.replace("[0.5, 2]", "null"), "--tasks", "{}")
+    assert given.data["logs"].source == replace(expected, baseline=None)
+    with pytest.raises(ConfigError, match=r"the settings do not fit: .*waypoint"):
+        settings("--data", data.replace("waypoints", "waypoint"), "--tasks", "{}")
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
