@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Int
 
 from mtdrive.batch import Command
 from mtdrive.data.drive_files import Drive, read_drive
@@ -58,7 +58,7 @@ def _situations(columns: Mapping[str, Any]) -> dict[str, Bool[np.ndarray, " n"]]
     }
 
 
-def _commands(values: Float[np.ndarray, " n"]) -> dict[str, int]:
+def _commands(values: Int[np.ndarray, " n"]) -> dict[str, int]:
     return {command.name.lower(): int((values == command).sum()) for command in Command}
 
 
