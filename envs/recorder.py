@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import carla
@@ -26,14 +27,22 @@ from mtdrive.envs.driving_env import DrivingEnv
 from mtdrive.envs.driving_settings import Density
 from mtdrive.envs.expert import Decision, Expert
 from mtdrive.envs.guide import Guide
-from mtdrive.envs.routes import Route
+from mtdrive.envs.random_routes import random_routes
+from mtdrive.envs.routes import RoadMap, Route
 from mtdrive.envs.scene import OFF, Scene
+from mtdrive.envs.signals import lines_of, lines_on
 from mtdrive.envs.steering import SteeringNoise
 
 DELAY = 2.0
 """Seconds before a mistake of the expert that are not recorded: what led to it is no example."""
+TRAFFIC_LIGHT = "1000001"
+"""The type of traffic lights in OpenDRIVE."""
 SHIFT, TURN = 1.0, 5.0
 """The shifted camera is at most so many metres aside, and turned by so many degrees."""
+PREFERRED = {"red_light": "light", "stop_sign": "stop"}
+"""The kinds of lines that routes can be chosen for."""
+CHOICE = 8
+"""Routes to choose from."""
 SEMANTICS_DEPTH_FLOW: tuple[LabelName, ...] = ("depth", "semantics", "flow")
 
 
@@ -50,6 +59,8 @@ class Plan:
     """Of the route, the traffic, the noise and the shifted camera."""
     noise: float
     """Strength of the pushes against the steering, 0 for none."""
+    prefers: str = ""
+    """`red_light` or `stop_sign`: of several routes, the one that crosses most of their lines is driven."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +102,10 @@ def record_drive(
     """
     shift = _shift(plan)
     env.settings = replace(env.settings, cameras=tuple(shifted(c, shift) for c in env.settings.cameras))
-    seen, info = env.reset(
-        seed=plan.seed, options={"town": plan.town, "weather": plan.weather, "density": plan.density}
-    )
+    options: dict[str, Any] = {"town": plan.town, "weather": plan.weather, "density": plan.density}
+    if plan.prefers in PREFERRED:
+        options["route"] = _preferred(plan, env)
+    seen, info = env.reset(seed=plan.seed, options=options)
     with DriveWriter(folder, _header(env, plan)) as writer:
         drive = _Recording(env, plan, shift)
         waiting: deque[DriveFrame] = deque()
@@ -192,6 +204,16 @@ def shifted(camera: CameraSettings, shift: tuple[float, float]) -> CameraSetting
 def _shift(plan: Plan) -> tuple[float, float]:
     draw = random.Random(f"{plan.seed} shifted camera")
     return draw.uniform(-SHIFT, SHIFT), draw.uniform(-TURN, TURN)
+
+
+def _preferred(plan: Plan, env: DrivingEnv) -> Route:
+    """Return the route that crosses most of the lines that the plan prefers, for its length."""
+    roads = RoadMap.named(plan.town)
+    ids = {mark.id for mark in roads.map.get_all_landmarks_of_type(TRAFFIC_LIGHT)}
+    lights = [SimpleNamespace(get_opendrive_id=lambda id=id: id) for id in sorted(ids)]
+    lines = [line for line in lines_of(roads.map, lights, ()) if line.kind == PREFERRED[plan.prefers]]
+    routes = random_routes(roads, plan.seed, CHOICE, env.settings.length, env.settings.turns)
+    return max(routes, key=lambda route: len(lines_on(route, lines)) / route.length)
 
 
 def _pixels(values: np.ndarray) -> np.ndarray:

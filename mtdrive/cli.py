@@ -6,7 +6,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mtdrive.commands import Command, evaluate, frames, importing, predict, score, split, town, train
+from mtdrive.commands import (
+    Command,
+    conformance,
+    evaluate,
+    frames,
+    importing,
+    maps,
+    predict,
+    record,
+    score,
+    split,
+    town,
+    train,
+)
 from mtdrive.errors import MtdriveError
 
 
@@ -40,6 +53,18 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (train, evaluate, predict, score, split, importing, frames, town):
+    for command in (
+        train,
+        evaluate,
+        predict,
+        score,
+        split,
+        importing,
+        frames,
+        town,
+        maps,
+        record,
+        conformance,
+    ):
         command.add(commands)
     return parser

@@ -58,6 +58,18 @@ def _situations(columns: Mapping[str, Any]) -> dict[str, Bool[np.ndarray, " n"]]
     }
 
 
+def wished(found: Mapping[str, Any]) -> dict[str, float]:
+    """Return the shares of frames in the situations that a recording can be asked for."""
+    names = {
+        "standing": "standing",
+        "braking": "braking",
+        "leader": f"leader within {NEAR:g} m",
+        "red_light": f"red light within {NEAR:g} m",
+        "stop_sign": f"stop sign within {NEAR:g} m",
+    }
+    return {wish: found["situations"][name] for wish, name in names.items()}
+
+
 def _commands(values: Int[np.ndarray, " n"]) -> dict[str, int]:
     return {command.name.lower(): int((values == command).sum()) for command in Command}
 

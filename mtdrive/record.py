@@ -5,132 +5,34 @@ A drive is there whole or not at all, so that a recording that was stopped goes 
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-import random
 import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
+from mtdrive.coverage import coverage, read_drives, wished
 from mtdrive.data.drive_header import FILE as HEADER
-from mtdrive.data.drive_header import SHIFTED
-from mtdrive.envs.cameras import CameraSettings, LabelName
 from mtdrive.envs.driving_env import DrivingEnv
-from mtdrive.envs.driving_settings import Density, DrivingSettings
 from mtdrive.envs.health import ServerSettings
-from mtdrive.envs.recorder import Plan, Recorded, Unfit, record_drive, weather_names
-from mtdrive.errors import ConfigError, DataError, MtdriveError, SimulatorError
-from mtdrive.files import write_atomically
+from mtdrive.envs.recorder import Plan, Recorded, Unfit, record_drive
+from mtdrive.errors import ConfigError, MtdriveError, SimulatorError
 from mtdrive.log import progress
-from mtdrive.randomness import derive
+from mtdrive.record_plan import Ledger, RecordSettings, further_plans
 
-FILE = "recording.json"
 ATTEMPTS = 4
 """Tries at a drive: the server may die, and the expert err."""
 SILENCE = 300.0
 """Seconds after which a worker that says nothing is ended."""
 LEAVE = 20.0
 """Seconds that it gets to end by itself."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordSettings:
-    """What is recorded."""
-
-    towns: tuple[str, ...] = ("Grid", "Large")
-    drives: int = 20
-    seconds: float = 60.0
-    """The longest drive."""
-    weathers: tuple[str, ...] = ("ClearNoon", "WetNoon", "HardRainNoon", "ClearSunset")
-    densities: tuple[str, ...] = ("regular", "dense")
-    seed: int = 0
-    width: int = 320
-    height: int = 160
-    fov: float = 90.0
-    rate: float = 10.0
-    """Frames per second."""
-    labels: tuple[str, ...] = ("depth", "semantics")
-    """Of the front camera; its pose is always there."""
-    shifted: bool = False
-    """Whether there is a second camera, moved aside and turned in each drive."""
-    noisy: float = 0.5
-    """The share of drives whose steering is pushed."""
-    length: tuple[float, float] = (200.0, 800.0)
-    """Metres of a route."""
-    turns: int = 1
-    """Fewest turns of a route."""
-
-    def __post_init__(self) -> None:
-        known = weather_names()
-        for name in self.weathers:
-            if name not in known:
-                raise ConfigError(f"weathers are {', '.join(known)}; found {name!r}")
-        if self.drives < 1 or not self.seconds > 0 or not 0 <= self.noisy <= 1:
-            raise ConfigError(
-                "drives must be at least 1, seconds positive and noisy from 0 to 1, found "
-                f"{self.drives}, {self.seconds} and {self.noisy}"
-            )
-        if not self.towns or not self.weathers or not self.densities:
-            raise ConfigError("towns, weathers and densities must name at least one each")
-        for name, values, all_ in (
-            ("densities", self.densities, get_args(Density)),
-            ("labels", self.labels, ("depth", "semantics", "flow")),
-        ):
-            if not set(values) <= set(all_):
-                raise ConfigError(f"{name} are {', '.join(all_)}; found {', '.join(values)}")
-        self.driving()
-
-    def driving(self, server: ServerSettings | None = None) -> DrivingSettings:
-        """Return the environment's settings."""
-        front = CameraSettings("front", self.width, self.height, self.fov)
-        cameras = (front, replace(front, name=SHIFTED)) if self.shifted else (front,)
-        return DrivingSettings(
-            server=server or ServerSettings(),
-            towns=self.towns,
-            weathers=self.weathers,
-            densities=cast(tuple[Density, ...], self.densities),
-            length=self.length,
-            turns=self.turns,
-            cameras=cameras,
-            labels=cast(tuple[LabelName, ...], (*self.labels, "pose")),
-            rate=self.rate,
-        )
-
-
-def plans(settings: RecordSettings) -> list[Plan]:
-    """Return the drives to record: towns take turns, and so do weathers and densities in each of them."""
-    found = []
-    for i in range(settings.drives):
-        turn, town = divmod(i, len(settings.towns))
-        draw = random.Random(f"{settings.seed} drive {i}")
-        weather, density = _pair(settings, town, turn)
-        found.append(
-            Plan(
-                name=f"{settings.towns[town]}_{turn:04d}",
-                town=settings.towns[town],
-                weather=weather,
-                density=density,
-                seed=derive(settings.seed, "drive", i) % 2**31,
-                noise=draw.uniform(0.5, 1.0) if draw.random() < settings.noisy else 0.0,
-            )
-        )
-    return found
-
-
-def _pair(settings: RecordSettings, town: int, turn: int) -> tuple[str, Density]:
-    """Return weather and density: all pairs, in an order by chance, before one comes again."""
-    pairs = [(w, d) for w in settings.weathers for d in settings.densities]
-    random.Random(f"{settings.seed} {town} pairs {turn // len(pairs)}").shuffle(pairs)
-    weather, density = pairs[turn % len(pairs)]
-    return weather, cast(Density, density)
 
 
 @dataclass
@@ -156,41 +58,27 @@ def record(
     """
     if workers < 1:
         raise ConfigError(f"workers must be at least 1, found {workers}")
-    _claim(out, settings)
-    wanted = plans(settings)
-    present = [plan.name for plan in wanted if (out / plan.name / HEADER).is_file()]
-    missing = [plan for plan in wanted if plan.name not in present]
-    begun = time.monotonic()
-    crew = _Crew(out, settings, server or ServerSettings(), missing)
-    crew.work(min(workers, len(missing)))
-    crew.outcome.present += present
-    crew.outcome.seconds = time.monotonic() - begun
-    return crew.outcome
+    ledger, outcome, begun = Ledger(out, settings), Outcome(), time.monotonic()
+    outcome.present = [plan.name for plan in ledger.plans if _is_there(out, plan)]
+    while not outcome.interrupted:
+        missing = [p for p in ledger.plans if not _is_there(out, p) and p.name not in outcome.failed]
+        if missing:
+            _Crew(out, settings, server or ServerSettings(), missing, outcome).work(
+                min(workers, len(missing))
+            )
+        elif settings.wishes:
+            more = further_plans(settings, len(ledger.plans), wished(coverage(read_drives(out)[0])))
+            ledger.add(more)
+            if not more:
+                break
+        else:
+            break
+    outcome.seconds = time.monotonic() - begun
+    return outcome
 
 
-def _claim(out: Path, settings: RecordSettings) -> None:
-    """Write down the settings, or check that they are those of the drives that are there."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / FILE
-    given = json.loads(json.dumps(asdict(settings)))
-    if not path.exists():
-        write_atomically(path, (json.dumps(given, indent=1) + "\n").encode())
-        return
-    try:
-        there = json.loads(path.read_text())
-        differing = [name for name in given if there.get(name) != given[name]]
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(
-            f"{path}: cannot be read ({error}); delete it, or record into another folder"
-        ) from None
-    if any(name != "drives" for name in differing):
-        name = next(name for name in differing if name != "drives")
-        raise ConfigError(
-            f"{out} holds drives recorded with {name} {there.get(name)!r}, now {given[name]!r}; give the "
-            "same settings to go on, or another folder"
-        )
-    if differing:
-        write_atomically(path, (json.dumps(given, indent=1) + "\n").encode())
+def _is_there(out: Path, plan: Plan) -> bool:
+    return (out / plan.name / HEADER).is_file()
 
 
 @dataclass
@@ -209,10 +97,14 @@ class _Crew:
     """Processes that record; one that dies or is silent for long is replaced, and its drive tried again."""
 
     def __init__(
-        self, out: Path, settings: RecordSettings, server: ServerSettings, plans: Sequence[Plan]
+        self,
+        out: Path,
+        settings: RecordSettings,
+        server: ServerSettings,
+        plans: Sequence[Plan],
+        outcome: Outcome,
     ) -> None:
-        self.out, self.settings, self.server = out, settings, server
-        self.outcome = Outcome()
+        self.out, self.settings, self.server, self.outcome = out, settings, server, outcome
         self._missing = deque((plan, 0) for plan in plans)
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []

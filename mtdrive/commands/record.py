@@ -51,6 +51,21 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--noisy", type=float, default=0.5, help="share of drives with pushed steering (default: 0.5)"
     )
+    parser.add_argument(
+        "--wish",
+        type=_wish,
+        action="append",
+        default=[],
+        metavar="WHAT=SHARE",
+        help="go on until so many of the frames show it: standing, braking, leader, red_light, stop_sign",
+    )
+    parser.add_argument(
+        "--most",
+        type=int,
+        default=0,
+        metavar="N",
+        help="further drives for wishes (default: as many as --drives)",
+    )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="a server each (default: 1)")
     parser.add_argument(
         "--server", default="town", help="town, carla (in CARLA_ROOT) or host:port (default: town)"
@@ -72,14 +87,24 @@ def _size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def _wish(text: str) -> tuple[str, float]:
+    name, _, share = text.partition("=")
+    try:
+        return name, float(share)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected one such as leader=0.2, found {text!r}") from None
+
+
 def _record(options: argparse.Namespace, rest: list[str]) -> int:
     from mtdrive.coverage import coverage, read_drives, write_coverage
     from mtdrive.envs.health import ServerSettings
-    from mtdrive.record import RecordSettings, record
+    from mtdrive.record import record
+    from mtdrive.record_plan import RecordSettings
 
     same = ("towns", "drives", "seconds", "weathers", "densities", "seed", "fov", "rate", "labels")
-    given = {name: getattr(options, name) for name in (*same, "shifted", "noisy")}
-    settings = RecordSettings(width=options.size[0], height=options.size[1], **given)
+    given = {name: getattr(options, name) for name in (*same, "shifted", "noisy", "most")}
+    size = {"width": options.size[0], "height": options.size[1]}
+    settings = RecordSettings(**size, **given, wishes=dict(options.wish))
     outcome = record(options.out, settings, options.workers, ServerSettings(options.server))
     drives, damaged = read_drives(options.out)
     tell(f"error: {line}" for line in damaged)

@@ -20,11 +20,20 @@ def add(commands: Commands) -> None:
     place.add_argument("--xodr", type=Path, metavar="FILE", help="any OpenDRIVE map, .xodr or .xodr.gz")
     parser.add_argument("--seed", type=int, default=0, help="of the sensors' noise (default: 0)")
     parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="FAULT",
+        help="for tests, any number of: kill@TICK, hang@TICK:SECONDS, close@TICK, drop-frame@TICK:SENSOR, "
+        "late-frame@TICK:SENSOR, wrong-version",
+    )
+    parser.add_argument(
         "--end-with-input", action="store_true", help="stop when the standard input ends, as with its parent"
     )
 
 
 def _serve(options: argparse.Namespace, rest: list[str]) -> None:
+    from mtdrive.envs.town.faults import read_fault
     from mtdrive.envs.town.renderer import Renderer
     from mtdrive.envs.town.roads import TownMap, load_map, map_names
     from mtdrive.envs.town.serve import serve
@@ -42,5 +51,5 @@ def _serve(options: argparse.Namespace, rest: list[str]) -> None:
         raise ConfigError(f"--port must be 0 to 65535, found {options.port}")
     if options.xodr is not None and not options.xodr.is_file():
         raise ConfigError(f"--xodr: there is no file {options.xodr}")
-    name = str(options.xodr or options.town or DEFAULT)
-    serve(Maps(load_map, map_names), name, paint, options.port, options.seed, options.end_with_input)
+    name, faults = str(options.xodr or options.town or DEFAULT), [read_fault(x) for x in options.fault]
+    serve(Maps(load_map, map_names), name, paint, options.port, options.seed, options.end_with_input, faults)
