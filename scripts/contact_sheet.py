@@ -1,13 +1,16 @@
-"""Draw docs/town.png: towns by sensors.
+"""Draw docs/town.png, towns by sensors, and docs/town_weathers.png, weathers by towns.
 
-MTDRIVE_MAPS=folder/of/carlas/maps python -m scripts.contact_sheet [file]
+MTDRIVE_MAPS=folder/of/carlas/maps python -m scripts.contact_sheet [folder]
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
+import carla
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import hsv_to_rgb
@@ -18,6 +21,7 @@ from mtdrive.envs.town.renderer import Renderer
 from mtdrive.envs.town.roads import TownMap, load_map, map_names
 from mtdrive.envs.town.stage import Body, Camera, Layers, Pose, Stage
 from mtdrive.envs.town.tags import Tag
+from mtdrive.envs.town.weather import Weather
 
 SIZE, FOV, GAP = (384, 192), 90.0, 4
 HEAD = 22
@@ -25,6 +29,16 @@ HEAD = 22
 
 PLACES = {"Small": 21, "Grid": 40, "Large": 62, "New": 8, "Town01": 130, "Town04": 300, "Town10HD": 30}
 """The spawn points from which the towns are seen."""
+
+SENSORS = ("rgb", "depth", "semantics", "instances", "optical flow")
+
+SMALL = (240, 120)
+"""The size of the pictures of weathers."""
+WEATHER_PLACES = {"Grid": 10, "Town01": 130, "Town10HD": 30}
+WEATHERS = (
+    "ClearNoon", "WetNoon", "HardRainNoon", "ClearSunset", "SoftRainSunset", "WetSunset", "ClearNight",
+    "HardRainNight", "DustStorm", "fog",
+)  # fmt: skip
 
 PALETTE = {
     Tag.ROAD: (128, 64, 128), Tag.SIDEWALK: (244, 35, 232), Tag.BUILDING: (70, 70, 70),
@@ -91,35 +105,73 @@ def body(number: int, pose: Pose, kind: VehicleModel, colour: tuple[int, int, in
     return Body(number, "vehicle", pose, extent, colour, tag, 0x1)
 
 
-def row(name: str) -> np.ndarray:
-    """Return the pictures of one town side by side."""
+def sensors(name: str) -> list[np.ndarray]:
+    """Return the pictures of one town by all sensors."""
     town = load_map(name)
     here = town.spawn_points[PLACES[name] % len(town.spawn_points)]
     renderer = Renderer(town)
     now, before = stages(town, here)
-    camera = Camera(*SIZE, FOV, Pose(here.x, here.y, here.z + 1.3, here.pitch - 2, here.yaw, 0.0))
+    camera = driver(here, SIZE)
     back = here.matrix() @ np.array([-0.6, 0, 1.3, 1])
     earlier = Camera(*SIZE, FOV, Pose(*map(float, back[:3]), here.pitch - 2, here.yaw - 0.5, 0.0))
     pictures = coloured(renderer.render(camera, earlier, now, before))
     renderer.close()
-    gap = np.full((SIZE[1], GAP, 3), 255, np.uint8)
-    return np.concatenate([x for p in pictures for x in (p, gap)][:-1], axis=1)
+    return pictures
+
+
+def driver(here: Pose, size: tuple[int, int]) -> Camera:
+    """Return the camera of a driver at a spawn point."""
+    return Camera(*size, FOV, Pose(here.x, here.y, here.z + 1.3, here.pitch - 2, here.yaw, 0.0))
+
+
+def weather_of(name: str) -> Weather:
+    """Return a preset of CARLA by its name, or fog."""
+    found = getattr(carla.WeatherParameters, "ClearNoon" if name == "fog" else name)
+    weather = Weather(*(getattr(found, f.name) for f in fields(Weather)))
+    return replace(weather, fog_density=70.0) if name == "fog" else weather
+
+
+def weathers(name: str) -> list[np.ndarray]:
+    """Return the pictures of one town in all weathers; at night all cars, the driver's too, are lit."""
+    town = load_map(name)
+    here = town.spawn_points[WEATHER_PLACES[name] % len(town.spawn_points)]
+    renderer = Renderer(town)
+    day, _ = stages(town, here)
+    ground = replace(here, z=here.z - 0.3)
+    own = Body(99, "vehicle", ground, VEHICLES["vehicle.tesla.model3"].size.half, (0, 0, 0), Tag.CAR, 0x3)
+    lit = (own, *(replace(b, lights=0x3) if b.tag != Tag.PEDESTRIAN else b for b in day.bodies))
+    ahead = here.matrix() @ np.array([2.4, 0, 0, 1])
+    camera = driver(Pose(*map(float, ahead[:3]), here.pitch, here.yaw), SMALL)
+    pictures = []
+    for weather in map(weather_of, WEATHERS):
+        bodies = lit if weather.sun_altitude_angle < 0 else day.bodies
+        stage = replace(day, weather=weather, bodies=bodies)
+        pictures.append(renderer.render(camera, camera, stage, stage, labels=False).rgb)
+    renderer.close()
+    return pictures
+
+
+def sheet(path: Path, rows: dict[str, list[np.ndarray]], columns: Sequence[str]) -> None:
+    """Write rows of pictures with their names above them."""
+    h, w = next(iter(rows.values()))[0].shape[:2]
+    image = Image.new("RGB", (len(columns) * (w + GAP) - GAP, len(rows) * (h + HEAD)), "white")
+    draw = ImageDraw.Draw(image)
+    for i, (name, pictures) in enumerate(rows.items()):
+        for k, (column, picture) in enumerate(zip(columns, pictures, strict=True)):
+            draw.text((k * (w + GAP) + 4, i * (h + HEAD) + 5), f"{name}: {column}", fill="black")
+            image.paste(Image.fromarray(picture), (k * (w + GAP), i * (h + HEAD) + HEAD))
+    image.save(path, optimize=True)
+    print(f"{path} written")
 
 
 def main() -> None:
-    """Write the sheet of all towns that are there."""
-    path = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "town.png")
-    names = [n for n in PLACES if n in map_names()]
-    rows = [row(n) for n in names]
-    sheet = Image.new("RGB", (rows[0].shape[1], len(rows) * (SIZE[1] + HEAD)), "white")
-    draw = ImageDraw.Draw(sheet)
-    for i, (name, pictures) in enumerate(zip(names, rows, strict=True)):
-        top = i * (SIZE[1] + HEAD)
-        for k, sensor in enumerate(("rgb", "depth", "semantics", "instances", "optical flow")):
-            draw.text((k * (SIZE[0] + GAP) + 4, top + 5), f"{name}: {sensor}", fill="black")
-        sheet.paste(Image.fromarray(pictures), (0, top + HEAD))
-    sheet.save(path, optimize=True)
-    print(f"{path} written")
+    """Write the sheets of all towns that are there."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs"
+    there = map_names()
+    sheet(folder / "town.png", {n: sensors(n) for n in PLACES if n in there}, SENSORS)
+    towns = {n: weathers(n) for n in WEATHER_PLACES if n in there}
+    rows = {name: [pictures[k] for pictures in towns.values()] for k, name in enumerate(WEATHERS)}
+    sheet(folder / "town_weathers.png", rows, list(towns))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from typing import Any
 
 from mtdrive.envs.town.actors import Light, Walker
 from mtdrive.envs.town.chassis import GRAVITY
-from mtdrive.envs.town.rays import land_on, meet
+from mtdrive.envs.town.limits import POINTS
+from mtdrive.envs.town.rays import beside, land_on, meet
 from mtdrive.envs.town.rpc import Table
 from mtdrive.envs.town.session import Session
 from mtdrive.envs.town.stage import Box
@@ -20,13 +21,12 @@ from mtdrive.envs.town.structs import (
     array_of,
     flag,
     number,
-    text,
     vector,
     whole,
+    word,
     write_box,
     write_pose,
 )
-from mtdrive.envs.town.world import WEATHER
 
 CALLS = Table()
 
@@ -114,13 +114,13 @@ def get_light_boxes(session: Session, id: int) -> list[Msg]:
 @CALLS.serve()
 def get_weather_parameters(session: Session) -> list[float]:
     """Return the weather."""
-    return session.world.weather
+    return session.world.weather.write()
 
 
-@CALLS.void(array_of(number))
+@CALLS.void(array_of(number, POINTS))
 def set_weather_parameters(session: Session, weather: list[float]) -> None:
-    """Keep the weather; the scene shows one kind of day."""
-    session.world.weather = [*weather[: len(WEATHER)], *session.world.weather[len(weather) :]]
+    """Set the weather of the next frame; what an older client leaves out stays as it is."""
+    session.world.weather = session.world.weather.changed(weather)
 
 
 def _boxes(session: Session, tag: int) -> list[tuple[int, Box]]:
@@ -179,7 +179,8 @@ def cast_ray(session: Session, start: Vector, end: Vector) -> list[Msg]:
 def _cast(session: Session, start: Vector, ahead: Vector, reach: float) -> list[Msg]:
     world = session.world
     bodies = [actor.solid() for actor in world.actors.values() if actor.body()]
-    met = [(meet(box, start, ahead), box.tag) for box in (*world.land.static, *bodies)]
+    boxes = [box for box in (*world.land.static, *bodies) if beside(box, start, ahead, reach)]
+    met = [(meet(box, start, ahead), box.tag) for box in boxes]
     points = [(distance, tag) for distance, tag in met if distance is not None and distance <= reach]
     ground = land_on(world.land, start, ahead, reach)
     if ground is not None:
@@ -187,18 +188,18 @@ def _cast(session: Session, start: Vector, ahead: Vector, reach: float) -> list[
     return [[[s + d * a for s, a in zip(start, ahead, strict=True)], tag] for d, tag in sorted(points)]
 
 
-@CALLS.serve(text)
+@CALLS.serve(word)
 def query_lights_state(session: Session, client: str) -> list[Msg]:
     """Return the street lights: there are none to switch."""
     return []
 
 
-@CALLS.void(text, anything, flag)
+@CALLS.void(word, anything, flag)
 def update_lights_state(session: Session, client: str, lights: Any, discard: bool) -> None:
     """Accept."""
 
 
-@CALLS.void(text, flag)
+@CALLS.void(word, flag)
 def update_day_night_cycle(session: Session, client: str, on: bool) -> None:
     """Accept."""
 
@@ -229,13 +230,13 @@ def enable_environment_objects(session: Session, ids: list[Any], on: bool) -> No
     raise CallError("Town cannot hide parts of a map")
 
 
-@CALLS.serve(text)
+@CALLS.serve(word)
 def console_command(session: Session, command: str) -> bool:
     """Refuse."""
     raise CallError("Town has no console")
 
 
-@CALLS.serve(text, anything)
+@CALLS.serve(word, anything)
 def start_recorder(session: Session, name: str, extra: Any) -> str:
     """Refuse."""
     raise CallError("Town has no recorder; record what the sensors send")

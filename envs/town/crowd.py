@@ -9,9 +9,10 @@ import moderngl
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mtdrive.envs.town.device import Device
+from mtdrive.envs.town.device import Device, Quads
 from mtdrive.envs.town.figures import figure
-from mtdrive.envs.town.stage import Body, Camera, Pose, Stage
+from mtdrive.envs.town.lamps import Lights, bulbs_of, carried, gathered
+from mtdrive.envs.town.stage import Body, Camera, Pose, Stage, matrices
 from mtdrive.envs.town.still import SIGHT, in_view
 
 INSTANCE = np.dtype([("place", "<f4", 16), ("placed", "<f4", 16), ("paint", "<f4", 4), ("body", "<u4", 4)])
@@ -29,24 +30,24 @@ class _Figure:
 
     def __init__(self, device: Device, kind: Kind) -> None:
         self.device = device
-        self.vertices = figure(*kind).packed()
+        mesh = figure(*kind)
+        self.vertices, self.bulbs = mesh.packed(), bulbs_of(mesh, sides=True)
         self._make(ROOM)
 
     def _make(self, room: int) -> None:
         self.room = room
         self.instances = self.device.context.buffer(reserve=room * INSTANCE.itemsize, dynamic=True)
-        self.drawings = self.device.quads(self.vertices, self.instances)
+        self.quads = Quads(self.device, self.vertices, self.instances)
 
     def draw(self, program: str, rows: np.ndarray) -> None:
         """Draw a copy for each row under a program."""
         if len(rows) > self.room:
-            for drawing in self.drawings.values():
-                drawing.release()
+            self.quads.release()
             self.instances.release()
             self._make(2 * len(rows))
         self.instances.write(rows.tobytes())
         count = len(self.vertices) // 4 * 6
-        self.drawings[program].render(moderngl.TRIANGLES, vertices=count, instances=len(rows))
+        self.quads.under(program).render(moderngl.TRIANGLES, vertices=count, instances=len(rows))
 
 
 class Crowd:
@@ -91,9 +92,23 @@ class Crowd:
         for kind, indices in self.kinds.items():
             rows = self.rows[indices[which[indices]]]
             if len(rows):
-                if kind not in self.figures:
-                    self.figures[kind] = _Figure(self.device, kind)
-                self.figures[kind].draw(program, rows)
+                self._figure(kind).draw(program, rows)
+
+    def _figure(self, kind: Kind) -> _Figure:
+        if kind not in self.figures:
+            self.figures[kind] = _Figure(self.device, kind)
+        return self.figures[kind]
+
+    def lights(self) -> Lights:
+        """Return the lamps of bodies that shine."""
+        parts = []
+        for kind, indices in self.kinds.items():
+            rows = self.rows[indices]
+            rows = rows[rows["body"][:, 2] != 0]
+            if len(rows):
+                places = rows["place"].reshape(-1, 4, 4).swapaxes(1, 2).astype(float)
+                parts.append(carried(self._figure(kind).bulbs, places, rows["body"][:, 2].astype(int)))
+        return gathered(parts)
 
 
 def _rows(bodies: Sequence[Body], before: Sequence[Body]) -> np.ndarray:
@@ -109,4 +124,4 @@ def _rows(bodies: Sequence[Body], before: Sequence[Body]) -> np.ndarray:
 
 def _columns(poses: Sequence[Pose]) -> Float[np.ndarray, "n 16"]:
     """Return the matrices of poses as OpenGL reads them: column after column."""
-    return np.stack([p.matrix().T.reshape(16) for p in poses])
+    return matrices(poses).swapaxes(1, 2).reshape(-1, 16)

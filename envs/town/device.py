@@ -6,29 +6,62 @@ from typing import Any
 
 import moderngl
 import numpy as np
+from jaxtyping import UInt8
 
-from mtdrive.envs.town import contexts, shaders
+from mtdrive.envs.town import contexts, screens, shaders
 from mtdrive.envs.town.materials import Material, textures
 from mtdrive.envs.town.mesh import LAYOUT
+from mtdrive.envs.town.panes import panes
 from mtdrive.envs.town.stage import FAR
 from mtdrive.envs.town.tags import Tag
+
+States = UInt8[np.ndarray, "n"]
 
 NAMES = ("point", "normal", "uv", "colour", "look")
 BODY_LAYOUT = "16f4 16f4 4f4 4u4 /i"
 BODY_NAMES = ("place", "placed", "paint", "body")
 
+SIGNAL_WORDS = 1024
+"""Each holds the states of 16 signals."""
+
+MIRRORS = (Material.GLASS, Material.COACHWORK)
+"""Materials that mirror the sky."""
+
 CONSTANTS = {
-    **{m.name: f"{int(m)}" for m in (Material.GRASS, Material.GLASS, Material.VARIATION)},
+    **{
+        m.name: f"{int(m)}"
+        for m in (Material.KERB, Material.GRASS, Material.PAINT, Material.GLASS, Material.VARIATION)
+    },
     **{m.name: f"{int(m)}u" for m in (Material.CLOTH,)},
     "SKY": f"{int(Tag.SKY)}.0",
     "FAR": f"{FAR}",
+    "SIGNAL_WORDS": f"{SIGNAL_WORDS}",
 }
 
-LOOK_BYTES = 4 * (4 * 16 + 6 * 4)
-"""Four matrices and six vectors."""
+LOOK_BYTES = 4 * (4 * 16 + 14 * 4)
+"""Four matrices and fourteen vectors."""
 
-TILES, STILL, MOVING, SIGNALS, LARGE = range(5)
+TILES, STILL, MOVING, LARGE, LAMPLIGHT, SHAPES = range(6)
 """Texture units."""
+
+UNITS = {
+    "tiles": TILES, "still": STILL, "moving": MOVING, "large": LARGE, "lamplight": LAMPLIGHT,
+    "shapes": SHAPES,
+}  # fmt: skip
+
+BLOCKS = {"Look": 0, "Signals": 1}
+"""Where the buffers of the blocks of uniforms are bound."""
+
+
+SOURCES = {
+    "lit": (shaders.LIT_VERTEX, shaders.LIT_FRAGMENT),
+    "label": (shaders.LABEL_VERTEX, shaders.LABEL_FRAGMENT),
+    "shadow": (shaders.SHADOW_VERTEX, shaders.SHADOW_FRAGMENT),
+    "sky": (screens.SKY_VERTEX, screens.SKY_FRAGMENT),
+    "sky_label": (screens.SKY_VERTEX, screens.SKY_LABEL_FRAGMENT),
+    "shrink": (screens.SHRINK_VERTEX, screens.SHRINK_FRAGMENT),
+    "shine": (screens.SHINE_VERTEX, screens.SHINE_FRAGMENT),
+}
 
 
 class Device:
@@ -37,12 +70,15 @@ class Device:
     def __init__(self, way: str | None = None) -> None:
         self.context, self.description = contexts.create(way)
         self.context.front_face = "cw"  # the frame is left-handed
-        self.programs = self._programs()
+        self._programs: dict[str, moderngl.Program] = {}
         self.look = self.context.buffer(reserve=LOOK_BYTES)
-        self.look.bind_to_uniform_block(0)
+        self.look.bind_to_uniform_block(BLOCKS["Look"])
+        self._signals = self.context.buffer(reserve=16 * SIGNAL_WORDS, dynamic=True)
+        self._signals.bind_to_uniform_block(BLOCKS["Signals"])
         layers = textures()
         size = (layers.shape[2], layers.shape[1], layers.shape[0])
-        self.tiles = self.context.texture_array(size, 3, np.ascontiguousarray(layers).tobytes(), alignment=1)
+        layers = np.concatenate([layers, panes(layers)[..., None]], axis=-1)
+        self.tiles = self.context.texture_array(size, 4, np.ascontiguousarray(layers).tobytes())
         self.tiles.build_mipmaps()
         self.tiles.filter = (moderngl.LINEAR_MIPMAP_LINEAR, moderngl.LINEAR)
         self.tiles.use(TILES)
@@ -50,64 +86,79 @@ class Device:
         self._indexed = 0
         corners = np.array([-1, -1, -1, 3, 3, -1], dtype="<f4")
         self._corners = self.context.buffer(corners.tobytes())
-        self.screens = {
-            name: self.context.vertex_array(self.programs[name], [(self._corners, "2f4", "corner")])
-            for name in ("sky", "sky_label", "shrink")
-        }
+        self._screens: dict[str, moderngl.VertexArray] = {}
 
-    def _programs(self) -> dict[str, moderngl.Program]:
-        pairs = {
-            "lit": (shaders.LIT_VERTEX, shaders.LIT_FRAGMENT),
-            "label": (shaders.LABEL_VERTEX, shaders.LABEL_FRAGMENT),
-            "shadow": (shaders.SHADOW_VERTEX, shaders.SHADOW_FRAGMENT),
-        }
-        made = {}
-        for name, (vertex, fragment) in pairs.items():
-            made[name] = self._program(vertex, fragment)
-            made[name + "_body"] = self._program(vertex.replace("//BODY", "#define BODY"), fragment)
-        made["sky"] = self._program(shaders.SKY_VERTEX, shaders.SKY_FRAGMENT)
-        made["sky_label"] = self._program(shaders.SKY_VERTEX, shaders.SKY_LABEL_FRAGMENT)
-        made["shrink"] = self._program(shaders.SHRINK_VERTEX, shaders.SHRINK_FRAGMENT)
-        return made
+    def program(self, name: str) -> moderngl.Program:
+        """Return a program; after its name there may be what shall be defined in it, as in "lit SUN FOG"."""
+        if name not in self._programs:
+            self._programs[name] = self._compiled(*name.split())
+        return self._programs[name]
 
-    def _program(self, vertex: str, fragment: str) -> moderngl.Program:
+    def _compiled(self, name: str, *features: str) -> moderngl.Program:
         # In GLSL a whole number does not compare with an unsigned one: the coachwork is compared with both.
         flat, unsigned = (f"#define COACHWORK {int(Material.COACHWORK)}{end}\n" for end in ("", "u"))
-        common = "".join(f"#define {k} {v}\n" for k, v in CONSTANTS.items())
-        first, rest = (x.split("\n", 1) for x in (vertex, fragment)), (unsigned, flat)
+        common = "".join(f"#define {k} {v}\n" for k, v in (CONSTANTS | dict.fromkeys(features, "1")).items())
+        first, rest = (x.split("\n", 1) for x in SOURCES[name]), (unsigned, flat)
         sources = [f"{head}\n{common}{own}{tail}" for (head, tail), own in zip(first, rest, strict=True)]
         program = self.context.program(vertex_shader=sources[0], fragment_shader=sources[1])
-        units = {"tiles": TILES, "still": STILL, "moving": MOVING, "signals": SIGNALS, "large": LARGE}
-        for name in program:
-            member: Any = program[name]
-            if name in units:
-                member.value = units[name]
+        for part in program:
+            member: Any = program[part]
+            if part in UNITS:
+                member.value = UNITS[part]
             elif isinstance(member, moderngl.UniformBlock):
-                member.binding = 0
+                member.binding = BLOCKS[part]
         return program
 
-    def quads(
-        self, vertices: np.ndarray, instances: moderngl.Buffer | None = None
-    ) -> dict[str, moderngl.VertexArray]:
-        """Return how to draw vertices, four a quad, under each program; once an instance if there are any."""
-        buffer = self.context.buffer(np.ascontiguousarray(vertices).tobytes())
-        self._grow(vertices.size // 4)
-        content: list[tuple[Any, ...]] = [(buffer, LAYOUT, *NAMES)]
-        suffix = ""
-        if instances is not None:
-            content.append((instances, BODY_LAYOUT, *BODY_NAMES))
-            suffix = "_body"
-        return {
-            name: self.context.vertex_array(
-                self.programs[name + suffix], content, self.index, skip_errors=True
-            )
-            for name in ("lit", "label", "shadow")
-        }
+    def show_signals(self, states: States) -> None:
+        """Set the states of the signals by their slots."""
+        words = np.zeros((-(-len(states) // 16), 4), "<u4")
+        padded = np.pad(states, (0, -len(states) % 16)).reshape(-1, 16).astype("<u4")
+        words[:, 0] = (padded << np.arange(0, 32, 2, dtype="<u4")).sum(axis=1, dtype="<u4")
+        self._signals.write(words[:SIGNAL_WORDS].tobytes())
 
-    def _grow(self, count: int) -> None:
+    def screen(self, program: str) -> None:
+        """Run a program for every pixel."""
+        if program not in self._screens:
+            content = [(self._corners, "2f4", "corner")]
+            self._screens[program] = self.context.vertex_array(self.program(program), content)
+        self._screens[program].render(moderngl.TRIANGLES, vertices=3)
+
+    def grow(self, count: int) -> None:
         """Make the shared index long enough for so many quads."""
         if count > self._indexed:
             self._indexed = max(count, 4096)
             first = np.arange(self._indexed, dtype="<u4")[:, None] * 4
             self.index.orphan(self._indexed * 24)
             self.index.write((first + np.array([0, 1, 2, 0, 2, 3], dtype="<u4")).tobytes())
+
+
+class Quads:
+    """Vertices, four a quad, that are drawn under any program; once an instance if there are any."""
+
+    def __init__(
+        self, device: Device, vertices: np.ndarray, instances: moderngl.Buffer | None = None
+    ) -> None:
+        self.device = device
+        buffer = device.context.buffer(np.ascontiguousarray(vertices).tobytes())
+        device.grow(vertices.size // 4)
+        self._content: list[tuple[Any, ...]] = [(buffer, LAYOUT, *NAMES)]
+        self._features = " MIRROR" if np.isin(vertices["look"][..., 0], MIRRORS).any() else ""
+        if instances is not None:
+            self._content.append((instances, BODY_LAYOUT, *BODY_NAMES))
+            self._features += " BODY"
+        self._arrays: dict[str, moderngl.VertexArray] = {}
+
+    def under(self, program: str) -> moderngl.VertexArray:
+        """Return how to draw them under a program."""
+        if program not in self._arrays:
+            self._arrays[program] = self.device.context.vertex_array(
+                self.device.program(program + self._features), self._content, self.device.index,
+                skip_errors=True,
+            )  # fmt: skip
+        return self._arrays[program]
+
+    def release(self) -> None:
+        """Free them, but for their vertices."""
+        for array in self._arrays.values():
+            array.release()
+        self._arrays.clear()

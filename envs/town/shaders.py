@@ -1,23 +1,43 @@
-"""The shader programs: one picture of lit surfaces with sky, one of labels, one of shadows' depths."""
+"""The shader programs of surfaces: lit, their labels, and their depths as the sun sees them.
+
+A program has only what it needs: `BODY` is defined for what moves, `MIRROR` where there is glass or
+coachwork, and `SUN`, `FOG`, `WET` and `LAMPS` as the weather has it.
+"""
 
 from __future__ import annotations
 
-_HEAD = """#version 330
+HEAD = """#version 330
 """
 
-_VERTEX = """
+LOOK = """
 layout(std140) uniform Look {
     mat4 view, before, projection, shade;
-    vec4 focal;     // focal lengths over half of the size
-    vec4 sun, sunlight, skylight, haze;   // the last of haze: its density a metre
+    vec4 focal;     // focal lengths over half of the size; how far clouds differ in brightness
+    vec4 sun;       // towards it; metres by which surfaces are lifted before their shadows are looked up
+    vec4 sunlight;  // how far lamps are lit
+    vec4 skylight;
+    vec4 haze;      // its density a metre
     vec4 eye;
+    vec4 zenith;    // from which height of the noise on there are clouds
+    vec4 cloud;     // how much they hide
+    vec4 halo;      // its sharpness
+    vec4 drift;     // of the clouds' two textures
+    vec4 fog;       // where it begins, how fast it thins upwards, its density at the eye, and for the sky
+    vec4 water;     // how wet the ground is; below which height of the noise there are puddles
+    vec4 spot;      // from the world to the map of the lamps' light: a corner, and one over the size
+    vec4 rain;      // how much, its slant, the frame, its brightness
 };
+"""
+
+_VERTEX = (
+    LOOK
+    + """
 in vec3 point; in vec4 normal; in vec2 uv; in vec4 colour; in uvec4 look;
 #ifdef BODY
 in mat4 place; in mat4 placed; in vec4 paint; in uvec4 body;  // body: id, tag, lights
 #endif
-uniform sampler2D signals;
 """
+)
 
 _PLACED = """
 #ifdef BODY
@@ -27,28 +47,28 @@ _PLACED = """
 #endif
 """
 
-SHADOW_VERTEX = _HEAD + "//BODY\n" + _VERTEX + "void main() {" + _PLACED + "gl_Position = shade * now; }"
-SHADOW_FRAGMENT = _HEAD + "void main() {}"
+SHADOW_VERTEX = HEAD + _VERTEX + "void main() {" + _PLACED + "gl_Position = shade * now; }"
+SHADOW_FRAGMENT = HEAD + "void main() {}"
 
 LIT_VERTEX = (
-    _HEAD
-    + "//BODY\n"
+    HEAD
     + _VERTEX
     + """
-out vec2 tile; out vec3 tint, outward, world, shaded; out float far; flat out int layer; flat out float glow;
+layout(std140) uniform Signals { uvec4 states[SIGNAL_WORDS]; };  // in the first of four numbers, 16 of 2 bits
+out vec2 tile; out vec3 tint, outward, world, shaded; flat out int layer; flat out float glow;
 
+// How brightly a lamp shines: -1 for what is none.
 float shines(uint lamp, int slot) {
     if (lamp == 0u) return -1.0;
-    if (lamp < 4u) {
-        float state = floor(texelFetch(signals, ivec2(slot & 255, slot >> 8), 0).r * 255.0 + 0.5);
-        return state + 1.0 == float(lamp) ? 1.0 : 0.0;
-    }
 #ifdef BODY
     uint wanted = lamp == 4u ? 0x8u : lamp == 5u ? 0x7u : lamp == 6u ? 0x10u : lamp == 7u ? 0x20u
         : lamp == 8u ? 0x40u : 0x1u;
-    return (body.z & wanted) != 0u ? 1.0 : 0.0;
+    // Brake lights are tail lights, too.
+    return (body.z & wanted) != 0u ? 1.0 : lamp == 4u && (body.z & 0x7u) != 0u ? 0.35 : 0.0;
 #else
-    return 0.0;
+    if (lamp > 3u) return sunlight.a > 0.3 ? 1.0 : -1.0;
+    uint state = (states[slot >> 4].x >> uint(2 * (slot & 15))) & 3u;
+    return state + 1u == lamp ? 1.0 : 0.0;
 #endif
 }
 
@@ -62,38 +82,23 @@ void main() {
     n = mat3(place) * n;
     if (look.x == COACHWORK || look.x == CLOTH) tint *= paint.rgb;
 #endif
-    vec4 seen = view * now;
-    gl_Position = projection * seen;
-    far = -seen.z; outward = n; world = now.xyz; tile = uv; layer = int(look.x);
-    shaded = (shade * vec4(now.xyz + 0.06 * normalize(n), 1)).xyz * 0.5 + 0.5;
+    gl_Position = projection * (view * now);
+    outward = n; world = now.xyz; tile = uv; layer = int(look.x);
+    shaded = (shade * vec4(now.xyz + sun.w * normalize(n), 1)).xyz * 0.5 + 0.5;
     glow = shines(look.z, int(look.w) + 256 * int(colour.a * 255.0 + 0.5));
 }
 """
 )
 
-_SKY = """
-vec3 sky(vec3 way) {
-    float up = max(way.z, 0.0);
-    vec3 blue = mix(haze.rgb, vec3(0.22, 0.42, 0.76), pow(up, 0.55));
-    vec2 plane = way.xy / (up + 0.18);
-    float cloud = texture(tiles, vec3(plane * 0.11, VARIATION)).r * 0.6
-        + texture(tiles, vec3(plane * 0.37 + 0.3, VARIATION)).r * 0.4;
-    float cover = smoothstep(0.50, 0.62, cloud) * smoothstep(0.02, 0.22, up);
-    float halo = max(dot(way, sun.xyz), 0.0);
-    return mix(blue, vec3(0.93, 0.94, 0.96) - 0.25 * (cloud - 0.5), cover * 0.85) + 0.25 * pow(halo, 24.0);
-}
-"""
-
 LIT_FRAGMENT = (
-    _HEAD
+    HEAD
+    + LOOK
     + """
-layout(std140) uniform Look {
-    mat4 view, before, projection, shade; vec4 focal; vec4 sun, sunlight, skylight, haze; vec4 eye;
-};
-uniform sampler2DArray tiles; uniform sampler2DShadow still, moving;
-in vec2 tile; in vec3 tint, outward, world, shaded; in float far; flat in int layer; flat in float glow;
-out vec4 seen;
+uniform sampler2DArray tiles; uniform sampler2DShadow still, moving; uniform sampler2D lamplight;
+in vec2 tile; in vec3 tint, outward, world, shaded; flat in int layer; flat in float glow;
+out vec4 seen;  // on wet ground, the last is how much it mirrors
 
+#ifdef SUN
 float light() {
     vec2 edge = abs(shaded.xy * 2.0 - 1.0);
     float rim = max(edge.x, edge.y);
@@ -101,33 +106,86 @@ float light() {
     float lit = min(texture(still, at), texture(moving, at));
     return rim > 0.999 || shaded.z > 1.0 ? 1.0 : mix(lit, 1.0, smoothstep(0.85, 0.99, rim));
 }
+#endif
+
+#ifdef LAMPS
+// The light of lit windows; the parts of a wall that share a draw are half a tile wide.
+vec3 rooms(float pane) {
+    vec3 house = floor(tint * 255.0 + 0.5);
+    vec2 room = floor(tile * 2.0);
+    float draw = fract(sin(dot(room, vec2(12.9898, 78.233)) + dot(house, vec3(0.37, 0.91, 0.53))) * 4375.85);
+    float on = step(draw, 0.45 * sunlight.a) * pane * (0.2 + 0.8 * fract(draw * 71.0));
+    return on * mix(vec3(0.95, 0.62, 0.28), vec3(0.75, 0.75, 0.62), fract(draw * 37.0));
+}
+#endif
 
 // Both branches of an `if` cost on a CPU: what is here is what all surfaces need.
 void main() {
-    vec3 base = texture(tiles, vec3(tile, layer)).rgb * tint;
+    vec4 texel = texture(tiles, vec3(tile, layer));
+    vec3 base = texel.rgb * tint;
     // Stains and worn spots, larger than a tile: the ground must not look the same every few metres.
     float stain = texture(tiles, vec3(world.xy * 0.027, VARIATION)).r;
     base *= layer <= GRASS ? 0.62 + 0.76 * stain : 1.0;
-    vec3 n = normalize(outward), way = normalize(world - eye.xyz);
-    float facing = max(dot(n, sun.xyz), 0.0);
-    vec3 ambient = skylight.rgb * (0.72 + 0.28 * n.z);
-    vec3 shade = base * base * (ambient + sunlight.rgb * facing * light());
+    vec3 n = normalize(outward);
+#ifdef WET
+    float level = layer <= KERB || layer == PAINT ? max(n.z, 0.0) : 0.0;
+    float hollow = 0.5 * stain + 0.5 * texture(tiles, vec3(world.yx * 0.11, VARIATION)).r;
+    float pool = level * (1.0 - smoothstep(water.y - 0.05, water.y + 0.02, hollow));
+    float film = max(0.7 * level * water.x, pool);
+    base *= 1.0 - 0.10 * water.x - 0.30 * film;
+#endif
+    vec3 received = skylight.rgb * (0.72 + 0.28 * n.z);
+#ifdef SUN
+    float facing = max(dot(n, sun.xyz), 0.0), lit = light();
+    received += sunlight.rgb * facing * lit;
+#endif
+#ifdef LAMPS
+    // The map has the light at the ground and, times the green, the height below which it shines.
+    vec4 lamp = texture(lamplight, (world.xy - spot.xy) * spot.z);
+    float under = clamp(0.5 * (lamp.a / max(lamp.g, 0.001) - world.z), 0.0, 1.0);
+    received += lamp.rgb * (sunlight.a * under * (0.62 + 0.38 * n.z));
+#endif
+    vec3 shade = base * base * received;
+#if defined(MIRROR) || defined(WET)
+    vec3 way = normalize(world - eye.xyz), back = reflect(way, n);
+    float turned = 1.0 - max(dot(-way, n), 0.0), grazing = turned * turned * turned * turned;
+#endif
+#ifdef MIRROR
     float mirror = layer == GLASS ? 0.10 : layer == COACHWORK ? 0.03 : 0.0;
-    float turned = 1.0 - max(dot(-way, n), 0.0);
-    float up = clamp(4.0 * reflect(way, n).z, -0.2, 1.0);
-    vec3 bright = mix(vec3(0.07), haze.rgb * haze.rgb, 0.5 + 0.5 * up);
-    shade = mix(shade, bright, mirror > 0.0 ? mirror + 0.5 * turned * turned * turned * turned : 0.0);
-    shade = glow < 0.0 ? shade : glow > 0.5 ? tint * tint * 1.2 + 0.05 : shade * 0.13;
+    vec3 bright = mix(vec3(0.07) * haze.rgb, haze.rgb * haze.rgb, 0.5 + 0.5 * clamp(4.0 * back.z, -0.2, 1.0));
+    shade = mix(shade, bright, mirror > 0.0 ? mirror + 0.5 * grazing : 0.0);
+#endif
+#ifdef WET
+    float mirrored = (0.03 + 0.97 * grazing) * max(0.6 * film, pool);
+#ifdef SUN
+    float glint = max(dot(back, sun.xyz), 0.0);
+    shade += sunlight.rgb * (lit * film * (4.0 * pow(glint, 900.0) + 0.35 * pow(glint, 60.0)));
+#endif
+#endif
+#if defined(LAMPS) && !defined(BODY)
+    shade += rooms(texel.a);
+#endif
+    shade = glow < 0.0 ? shade : mix(shade * 0.13, tint * tint * 1.2 + 0.05, glow);
     // The square root stands for sRGB's curve.
     vec3 colour = sqrt(min(shade, 1.0));
-    seen = vec4(mix(colour, haze.rgb, min(far * haze.a, 0.85)), 1);
+    float far = 1.0 / gl_FragCoord.w;
+#ifdef FOG
+    float rise = fog.y * (world.z - eye.z);
+    float thinned = abs(rise) > 0.01 ? (1.0 - exp(-rise)) / rise : 1.0 - 0.5 * rise;
+    float veil = 1.0 - exp(-max(far - fog.x, 0.0) * fog.z * thinned);
+#else
+    float veil = min(far * haze.a, 0.85);
+#endif
+    seen = vec4(mix(colour, haze.rgb, veil), 1);
+#ifdef WET
+    seen.a = mirrored * (1.0 - veil);
+#endif
 }
 """
 )
 
 LABEL_VERTEX = (
-    _HEAD
-    + "//BODY\n"
+    HEAD
     + _VERTEX
     + """
 out float far; out vec4 here, there; flat out vec4 name;
@@ -149,7 +207,7 @@ void main() {
 )
 
 LABEL_FRAGMENT = (
-    _HEAD
+    HEAD
     + """
 in float far; in vec4 here, there; flat in vec4 name;
 layout(location = 0) out vec4 named; layout(location = 1) out vec4 measured;
@@ -159,70 +217,5 @@ void main() {
     vec2 flow = there.w > 0.01 ? here.xy / here.w - there.xy / there.w : vec2(2.0);
     measured = vec4(min(far, FAR), clamp(flow, -2.0, 2.0), 1);
 }
-"""
-)
-
-SKY_VERTEX = (
-    _HEAD
-    + """
-layout(std140) uniform Look {
-    mat4 view, before, projection, shade; vec4 focal; vec4 sun, sunlight, skylight, haze; vec4 eye;
-};
-in vec2 corner;
-out vec3 way; out vec2 place;
-void main() {
-    gl_Position = vec4(corner, 1, 1);
-    place = corner;
-    way = transpose(mat3(view)) * vec3(corner / focal.xy, -1);
-}
-"""
-)
-
-SKY_FRAGMENT = (
-    _HEAD
-    + """
-layout(std140) uniform Look {
-    mat4 view, before, projection, shade; vec4 focal; vec4 sun, sunlight, skylight, haze; vec4 eye;
-};
-uniform sampler2DArray tiles;
-in vec3 way; in vec2 place; out vec4 seen;
-"""
-    + _SKY
-    + "void main() { seen = vec4(sky(normalize(way)), 1); }"
-)
-
-SKY_LABEL_FRAGMENT = (
-    _HEAD
-    + """
-layout(std140) uniform Look {
-    mat4 view, before, projection, shade; vec4 focal; vec4 sun, sunlight, skylight, haze; vec4 eye;
-};
-in vec3 way; in vec2 place;
-layout(location = 0) out vec4 named; layout(location = 1) out vec4 measured;
-void main() {
-    // The sky is so far away that only turning moves it.
-    vec3 then = mat3(before) * way;
-    vec2 flow = then.z < -0.01 ? place - then.xy / -then.z * focal.xy : vec2(2.0);
-    named = vec4(SKY / 255.0, 0, 0, 1); measured = vec4(FAR, clamp(flow, -2.0, 2.0), 1);
-}
-"""
-)
-
-SHRINK_VERTEX = (
-    _HEAD
-    + """
-in vec2 corner;
-out vec2 place;
-void main() { gl_Position = vec4(corner, 0, 1); place = corner * 0.5 + 0.5; }
-"""
-)
-
-SHRINK_FRAGMENT = (
-    _HEAD
-    + """
-uniform sampler2D large;
-in vec2 place; out vec4 seen;
-// The middle of a pixel lies where four of the large image meet: linear filtering is their mean.
-void main() { seen = texture(large, place); }
 """
 )

@@ -13,6 +13,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Float32, UInt8, UInt16
 
+from mtdrive.envs.town.weather import CLEAR_DAY, Weather
+
 FAR = 1000.0
 """Metres; the depth of the sky and of whatever is farther, as CARLA encodes it."""
 
@@ -70,6 +72,18 @@ class Pose:
         return self.matrix()[:3, 2]
 
 
+def matrices(poses: Sequence[Pose]) -> Float[np.ndarray, "n 4 4"]:
+    """Return `T_world,local` of many poses at once."""
+    values = np.array([(p.x, p.y, p.z, p.pitch, p.yaw, p.roll) for p in poses], float).reshape(-1, 6)
+    (cp, cy, cr), (sp, sy, sr) = np.cos(np.radians(values[:, 3:].T)), np.sin(np.radians(values[:, 3:].T))
+    out = np.zeros((len(poses), 4, 4))
+    out[:, 0, :3] = np.stack([cp * cy, cy * sp * sr - sy * cr, -cy * sp * cr - sy * sr], axis=1)
+    out[:, 1, :3] = np.stack([cp * sy, sy * sp * sr + cy * cr, -sy * sp * cr + cy * sr], axis=1)
+    out[:, 2, :3] = np.stack([sp, -cp * sr, cp * cr], axis=1)
+    out[:, :3, 3], out[:, 3, 3] = values[:, :3], 1.0
+    return out
+
+
 def _turn(degrees: float) -> tuple[float, float]:
     return math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
 
@@ -120,6 +134,9 @@ class Stage:
     bodies: tuple[Body, ...]
     signals: Mapping[str, int]
     """By OpenDRIVE signal id: 0 red, 1 yellow, 2 green, 3 off."""
+    weather: Weather = CLEAR_DAY
+    elapsed: float = 0.0
+    """Seconds since the episode began: the clouds move with it."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +199,10 @@ class Land(Protocol):
     @property
     def static(self) -> Sequence[Box]:
         """What can be hit."""
+        ...
+
+    def navigation(self) -> bytes:
+        """Return the mesh on which clients let walkers walk; empty where people have no place."""
         ...
 
     def ground(self, x: float, y: float, z: float | None = None) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -18,6 +19,9 @@ HALF = 64.0
 DEEP = 160.0
 """Metres along the sun's rays from the middle to the ends of what is kept."""
 
+TALLEST = 30.0
+"""Metres up to which things cast shadows that are seen: under a low sun, from far away."""
+
 PIXELS = 1024
 STEP = 16.0
 """Metres by which the middle moves. A multiple of a pixel's, so that edges do not crawl when it does."""
@@ -30,15 +34,30 @@ KEPT = 6
 
 
 class Sunlight:
-    """The shadow maps under a sun in one direction."""
+    """The shadow maps under the sun."""
 
-    def __init__(self, context: moderngl.Context, sun: Point) -> None:
+    def __init__(self, context: moderngl.Context) -> None:
         self.context = context
-        right = np.cross([0.0, 0.0, 1.0], sun)
-        right /= np.linalg.norm(right)
-        self.axes = np.stack([right, np.cross(sun, right), sun])
+        self.axes = np.eye(3)
         self._still: OrderedDict[Key, moderngl.Framebuffer] = OrderedDict()
+        self._spare: list[moderngl.Framebuffer] = []
         self._moving = self._map()
+
+    def turn(self, sun: Point) -> None:
+        """Let the sun shine from a direction; the maps of another are dropped."""
+        if np.array_equal(sun, self.axes[2]):
+            return
+        right = np.cross([0.0, 0.0, 1.0], sun)
+        right = right / np.linalg.norm(right) if right.any() else np.array([0.0, 1.0, 0.0])
+        self.axes = np.stack([right, np.cross(sun, right), sun])
+        self._spare += self._still.values()
+        self._still.clear()
+
+    @property
+    def reach(self) -> float:
+        """Metres from the middle of a map within which all stands that casts a shadow there."""
+        low = math.hypot(self.axes[2, 0], self.axes[2, 1]) / max(float(self.axes[2, 2]), 0.05)
+        return max(1.5 * HALF, HALF + TALLEST * low)
 
     def _map(self) -> moderngl.Framebuffer:
         depth = self.context.depth_texture((PIXELS, PIXELS))
@@ -68,8 +87,9 @@ class Sunlight:
     def still(self, key: Key, draw: Callable[[], None]) -> moderngl.Texture:
         """Return the map of what stands still; `draw` draws it if it is not kept."""
         if key not in self._still:
-            _, frame = self._still.popitem(last=False) if len(self._still) >= KEPT else (key, self._map())
-            self._still[key] = frame
+            if len(self._still) >= KEPT:
+                self._spare.append(self._still.popitem(last=False)[1])
+            self._still[key] = frame = self._spare.pop() if self._spare else self._map()
             self._fill(frame, draw)
         self._still.move_to_end(key)
         return _depth(self._still[key])

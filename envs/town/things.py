@@ -33,6 +33,8 @@ WALLS = (Material.BRICK, Material.PLASTER, Material.CONCRETE, Material.PANELS)
 
 RED, YELLOW, GREEN = 1, 2, 3
 """Lamps of a traffic light."""
+STREET = 10
+"""The lamp of street lamps; those of vehicles come before it."""
 
 Extent = tuple[float, float, float]
 
@@ -196,7 +198,8 @@ def _lamp(half: Extent, rng: np.random.Generator) -> Iterator[Mesh]:
     tall = 2 * half[2]
     yield tube([((0, 0, -0.3), 0.1), ((0, 0, tall), 0.06)], Material.METAL, Tag.POLE, sides=6)
     yield box((0.75, 0, tall), (0.8, 0.05, 0.05), Material.METAL, Tag.POLE)
-    yield box((1.5, 0, tall - 0.05), (0.35, 0.14, 0.07), Material.PLAIN, Tag.POLE, colour=(0.75, 0.76, 0.78))
+    head = (1.5, 0, tall - 0.05), (0.35, 0.14, 0.07)
+    yield box(*head, Material.PLAIN, Tag.POLE, colour=(0.75, 0.76, 0.78), lamp=STREET)
 
 
 def build_signpost(signpost: Signpost, slot: int, z: float) -> Mesh:

@@ -9,25 +9,23 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from mtdrive.envs.town import blueprints
-from mtdrive.envs.town.actors import Actor, Light, Sensor, Sign, Vehicle, Walker, create, read_colour
+from mtdrive.envs.town.actors import Actor, Light, Sensor, Sign, Vehicle, Walker, create
+from mtdrive.envs.town.attributes import check_sensors, read_attributes
 from mtdrive.envs.town.collisions import Hit, blocked, collide
 from mtdrive.envs.town.contacts import Grid, rectangle, touch
 from mtdrive.envs.town.lights import Group, make_groups
+from mtdrive.envs.town.limits import ACTORS, FARTHEST, FASTEST, LONGEST, SHORTEST, SUBSTEPS
 from mtdrive.envs.town.stage import Land, Pose, Stage
 from mtdrive.envs.town.steps import attach, drive, walk
 from mtdrive.envs.town.structs import CallError, Msg, array, flag, number, optional, whole
+from mtdrive.envs.town.weather import CLEAR_DAY
 
 LOG = logging.getLogger(__name__)
 
 STEP = 0.05
 """Seconds of a step where the client sets none."""
-LONGEST = 1.0
-"""Seconds that a step may last."""
 NEAR = 1.0
 """Metres after which a vehicle's speed limit is looked up again."""
-
-WEATHER = [10.0, 0.0, 0.0, 10.0, -1.0, 45.0, 2.0, 0.75, 0.1, 0.0, 1.0, 0.03, 0.0331, 0.0]
-"""The fields of `carla.WeatherParameters`: a clear day."""
 
 A = TypeVar("A", bound=Actor)
 
@@ -74,11 +72,12 @@ def read_settings(value: Any) -> Settings:
     settings = Settings(
         flag(f[0]), flag(f[1]), optional(number)(f[2]) or None, flag(f[3]), number(f[4]), whole(f[5])
     )
-    if not 0 < settings.dt <= LONGEST:
-        raise CallError(f"fixed_delta_seconds must be above 0 and at most {LONGEST}, found {settings.dt}")
-    if settings.substepping and (settings.substep <= 0 or settings.substeps < 1):
-        raise CallError("max_substep_delta_time and max_substeps must be above 0")
-    return replace(settings, rest=(*f[6:11], *Settings().rest[len(f[6:11]) :]))
+    if not SHORTEST <= settings.dt <= LONGEST:
+        raise CallError(f"fixed_delta_seconds must be {SHORTEST} to {LONGEST}, found {settings.dt}")
+    if settings.substepping and (settings.substep <= 0 or not 1 <= settings.substeps <= SUBSTEPS):
+        raise CallError(f"max_substep_delta_time must be above 0 and max_substeps 1 to {SUBSTEPS}")
+    rest = [reader(item) for reader, item in zip((number, flag, number, number, flag), f[6:11], strict=False)]
+    return replace(settings, rest=(*rest, *Settings().rest[len(rest) :]))
 
 
 class World:
@@ -86,7 +85,6 @@ class World:
 
     def __init__(self, land: Land) -> None:
         self.settings = Settings()
-        self.weather = list(WEATHER)
         self.frame = 0
         self.episode = 0
         self.map_changed = False
@@ -94,16 +92,18 @@ class World:
         self.begin(land)
 
     def begin(self, land: Land) -> None:
-        """Start an episode: no actors but those of the map, and the clock at zero."""
+        """Start an episode: no actors but those of the map, the clock at zero, and a clear day."""
         self.map_changed = self.episode > 0 and land is not self.land
         self.land = land
         self.episode += 1
         self.elapsed = 0.0
+        self.weather = CLEAR_DAY
         self.actors: dict[int, Actor] = {}
         self._next = 1
         self.static = Grid(rectangle(box) for box in land.static)
         self.spectator = self._add("spectator", Pose(z=10.0))
         self._place_signals()
+        self._fixed = len(self.actors)
 
     def _place_signals(self) -> None:
         for signal in self.land.stop_signs.values():
@@ -152,11 +152,11 @@ class World:
             CallError: the blueprint is not there, an attribute is bad, or something stands in the way.
         """
         blueprint = blueprints.find(type)
-        attributes = {a.id: (a.type, given.get(a.id, a.value)) for a in blueprint.attributes.values()}
-        for name, (kind, value) in attributes.items():
-            _check_attribute(name, kind, value)
-        if type.startswith("sensor.camera."):
-            _check_camera(attributes)
+        attributes = read_attributes(blueprint, given)
+        if len(self.actors) - self._fixed >= ACTORS:
+            raise CallError(f"there are {ACTORS} actors, the most that Town takes: destroy some")
+        if type in blueprints.REMOTE:
+            check_sensors(attributes, self.of(Sensor))
         holder = self.find(parent, Actor) if parent else None
         actor = create(self._next, type, blueprint.uid, attributes, pose)
         if holder is not None:
@@ -188,19 +188,35 @@ class World:
         dt = self.settings.dt
         self.frame += 1
         self.elapsed += dt
-        for actor in self.actors.values():
-            if isinstance(actor, Vehicle):
-                drive(actor, self.land, dt, self.settings.parts)
-            elif isinstance(actor, Walker):
-                walk(actor, self.land, dt)
+        for actor in list(self.actors.values()):
+            self._move(actor, dt)
         for group in self.groups:
             group.advance(dt)
         hits = collide(self.actors.values(), self.static)
+        for walker in self.of(Walker):
+            if walker.end <= self.elapsed:
+                self.destroy(walker.id)
         for actor in self._by_depth():
             attach(actor, self.actors[actor.parent])
         for vehicle in self.of(Vehicle):
             self._look_around(vehicle)
         return hits
+
+    def _move(self, actor: Actor, dt: float) -> None:
+        """Let an actor move; what leaves the world is taken away, as in CARLA."""
+        try:
+            if isinstance(actor, Vehicle):
+                drive(actor, self.land, dt, self.settings.parts)
+            elif isinstance(actor, Walker):
+                walk(actor, self.land, dt)
+            else:
+                return
+            lost = not actor.within(FARTHEST, FASTEST)
+        except (ArithmeticError, ValueError):
+            lost = True
+        if lost:
+            LOG.warning("actor %d (%s) left the world: it is destroyed", actor.id, actor.type)
+            self.destroy(actor.id)
 
     def _by_depth(self) -> Iterator[Actor]:
         """Yield what is attached, parents before their children: ids rise with age."""
@@ -223,30 +239,5 @@ class World:
         """Return what is to be seen now."""
         bodies = (actor.body() for actor in self.actors.values())
         signals = {light.signal.id: min(light.state, 3) for light in self.of(Light)}
-        return Stage(self.frame, tuple(body for body in bodies if body), signals)
-
-
-def _check_attribute(name: str, kind: int, value: str) -> None:
-    try:
-        fine = _parses(kind, value)
-    except ValueError:
-        fine = False
-    if not fine:
-        wanted = {blueprints.INT: "an integer", blueprints.FLOAT: "a number"}.get(kind, "r,g,b")
-        raise CallError(f"attribute {name}: expected {wanted}, found {value!r}")
-
-
-def _parses(kind: int, value: str) -> bool:
-    if kind == blueprints.INT:
-        int(value)
-    if kind == blueprints.FLOAT:
-        return math.isfinite(float(value))
-    return kind != blueprints.COLOUR or all(0 <= part <= 255 for part in read_colour(value))
-
-
-def _check_camera(attributes: Mapping[str, tuple[int, str]]) -> None:
-    for name in ("image_size_x", "image_size_y"):
-        if not 1 <= int(attributes[name][1]) <= 4096:
-            raise CallError(f"attribute {name}: expected 1 to 4096, found {attributes[name][1]}")
-    if not 1 <= float(attributes["fov"][1]) < 179:
-        raise CallError(f"attribute fov: expected 1 to 179 degrees, found {attributes['fov'][1]}")
+        seen = tuple(body for body in bodies if body)
+        return Stage(self.frame, seen, signals, self.weather, self.elapsed)

@@ -18,6 +18,7 @@ from mtdrive.envs.town.renderer import Renderer
 from mtdrive.envs.town.roads import load_map
 from mtdrive.envs.town.stage import FAR, Body, Camera, Layers, Pose, Stage
 from mtdrive.envs.town.tags import Tag
+from mtdrive.envs.town.weather import Weather
 from mtdrive.errors import ConfigError
 
 W, H, FOV = 192, 96, 80.0
@@ -25,6 +26,7 @@ SHIFTS = ((-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5))
 """To the four pixels around a place in an image."""
 
 CAR = (2.3, 0.95, 0.75)
+RAINY_NIGHT = Weather(80.0, 60.0, 60.0, 60.0, sun_altitude_angle=-90.0, fog_density=60.0, wetness=80.0)
 
 
 @pytest.fixture(scope="module")
@@ -241,13 +243,15 @@ def test_equal_cameras_share_a_pass(renderer: Renderer) -> None:
 
 _CHILD = """
 import sys, numpy as np
+from dataclasses import replace
 from mtdrive.envs.town.renderer import Renderer
 from mtdrive.envs.town.roads import load_map
-from tests.unit.test_town_render import drive
+from tests.unit.test_town_render import RAINY_NIGHT, drive
 renderer = Renderer(load_map("Small"))
 first, second, before, after = drive()
 layers = renderer.render(second, first, after, before)
-np.savez(sys.argv[1], *layers)
+night = renderer.render(second, first, replace(after, weather=RAINY_NIGHT), before)
+np.savez(sys.argv[1], night.rgb, *layers)
 print(renderer.description)
 renderer.close()
 """
@@ -264,11 +268,14 @@ def test_the_wheels_library_draws_the_same_where_the_system_has_none(
     assert done.stdout.startswith("wheel: llvmpipe")
     first, second, before, after = drive()
     own = renderer.render(second, first, after, before)
-    other = Layers(*np.load(out).values())
+    dark, *layers = np.load(out).values()
+    other = Layers(*layers)
     # Different builds of Mesa may round differently where an edge passes through the middle of a pixel.
     assert (own.tags != other.tags).mean() < 0.005
     assert (abs(own.depth - other.depth) > 0.01 * own.depth).mean() < 0.005
     assert abs(own.rgb.astype(int) - other.rgb).mean() < 1.0
+    night = renderer.render(second, first, replace(after, weather=RAINY_NIGHT), before)
+    assert abs(night.rgb.astype(int) - dark).mean() < 1.0
 
 
 def test_a_machine_that_cannot_draw_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
