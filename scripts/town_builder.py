@@ -262,20 +262,25 @@ def _smooth(z0: float, z1: float, length: float) -> tuple[float, float, float, f
     return z0, 0.0, 3 * rise / length**2, -2 * rise / length**3
 
 
-def _mark(kind: xodr.RoadMarkType, colour: xodr.RoadMarkColor = xodr.RoadMarkColor.white) -> xodr.RoadMark:
-    return xodr.RoadMark(kind, 0.13, color=colour)
+def _mark(
+    kind: xodr.RoadMarkType, change: bool, colour: xodr.RoadMarkColor = xodr.RoadMarkColor.white
+) -> xodr.RoadMark:
+    """Return a line; where lanes may not be changed it has to say so, broken or not."""
+    return xodr.RoadMark(
+        kind, 0.13, color=colour, laneChange=xodr.LaneChange.both if change else xodr.LaneChange.none
+    )
 
 
 def _lanes(street: Street) -> xodr.Lanes:
     middle = xodr.Lane(a=0, lane_type=xodr.LaneType.none)
     kind = xodr.RoadMarkType.broken if street.lanes == 1 else xodr.RoadMarkType.solid_solid
-    middle.add_roadmark(_mark(kind, xodr.RoadMarkColor.yellow))
+    middle.add_roadmark(_mark(kind, False, xodr.RoadMarkColor.yellow))
     section = xodr.LaneSection(0, middle)
     for add in (section.add_left_lane, section.add_right_lane):
         for k in range(1, street.lanes + 1):
             lane = xodr.Lane(a=LANE)
-            outer = k == street.lanes
-            lane.add_roadmark(_mark(xodr.RoadMarkType.solid if outer else xodr.RoadMarkType.broken))
+            inner = k < street.lanes
+            lane.add_roadmark(_mark(xodr.RoadMarkType.broken if inner else xodr.RoadMarkType.solid, inner))
             add(lane)
         kind, width = (
             (xodr.LaneType.sidewalk, PAVEMENT) if street.paved else (xodr.LaneType.shoulder, SHOULDER)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,10 @@ from tests.kitti_tree import Scene, write_raw
 
 # The tensors here are small: more threads cost more than they give.
 torch.set_num_threads(1)
+
+# Where CARLA's client keeps what servers send: not in the user's own folder, and empty at first.
+os.environ["CARLA_CACHE_DIR"] = tempfile.mkdtemp(prefix="carla_cache_")
+atexit.register(shutil.rmtree, os.environ["CARLA_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

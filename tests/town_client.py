@@ -204,9 +204,9 @@ def vanish(port: int) -> Findings:
     _, world = begin(port)
     synchronous(world)
     car = vehicle(world)
-    sensor(world, "camera.rgb", car, lambda image: None)
+    camera = sensor(world, "camera.rgb", car, lambda image: None)
     world.tick()
-    say(json.dumps({"id": car.id}))
+    say(json.dumps({"id": car.id, "camera": camera.id}))
     os._exit(0)
 
 
@@ -236,7 +236,7 @@ def arrive(port: int) -> Findings:
 
 def survive(port: int) -> Findings:
     """Outlive the server with a listener, and see what comes from the next one at the same port."""
-    _, world = begin(port, 2.0)
+    client, world = begin(port)
     synchronous(world)
     car = vehicle(world)
     old: list[Any] = []
@@ -244,14 +244,21 @@ def survive(port: int) -> Findings:
     camera = sensor(world, "camera.rgb", car, old.append)
     for _ in range(3):
         world.tick()
+    place = car.get_location()
+    client.set_timeout(1.0)
     wait_for_test("kill")
-    try:
-        world.tick()
-        error = ""
-    except RuntimeError as raised:
-        error = str(raised)
+    began = time.monotonic()
+    error = complaint(world.tick)
+    found = {
+        "error": error,
+        "seconds": time.monotonic() - began,
+        "control": complaint(lambda: car.apply_control(carla.VehicleControl(throttle=1.0))),
+        "stale": car.get_location() == place,
+        "alive": car.is_alive,
+    }
     seen = len(old)
     wait_for_test("restarted")
+    found["again"] = complaint(world.tick)
     time.sleep(1.5)
     _, other = connect(port)
     synchronous(other)
@@ -259,25 +266,59 @@ def survive(port: int) -> Findings:
     for _ in range(5):
         other.tick()
     time.sleep(0.2)
-    found = {
-        "error": error,
-        "late": len(old) - seen,
-        "new": len(new),
-        "old_frame": world.get_snapshot().frame,
-    }
+    found |= {"late": len(old) - seen, "new": len(new)}
     end(depth)
     camera.stop()
     synchronous(other, False)
     return found
 
 
-SCENARIOS = {f.__name__: f for f in (first_frames, all_sensors, repeat, vanish, arrive, survive)}
+def complaint(call: Callable[[], Any]) -> str:
+    """Return the error of a call, empty if there is none."""
+    try:
+        call()
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def listeners(port: int) -> list[Any]:
+    """Return sensors that have heard something."""
+    _, world = connect(port)
+    synchronous(world)
+    heard: queue.Queue[Any] = queue.Queue()
+    kinds = ("camera.rgb", "camera.depth", "other.imu")
+    sensors = [sensor(world, kind, None, heard.put) for kind in kinds]
+    world.tick()
+    for _ in kinds:
+        heard.get(timeout=60)
+    return sensors
+
+
+def polite(port: int) -> Findings:
+    """End as one should."""
+    end(*listeners(port))
+    return {}
+
+
+KEPT: list[Any] = []
+
+
+def rude(port: int) -> Findings:
+    """End with listening sensors, in synchronous mode."""
+    KEPT.extend(listeners(port))
+    return {}
+
+
+SCENARIOS = {
+    f.__name__: f for f in (first_frames, all_sensors, repeat, vanish, arrive, survive, polite, rude)
+}
 
 
 def main() -> None:
-    from tests import town_sweep
+    from tests import town_sweep, town_walkers
 
-    scenarios = {**SCENARIOS, **town_sweep.SCENARIOS}
+    scenarios = {**SCENARIOS, **town_sweep.SCENARIOS, **town_walkers.SCENARIOS}
     say(json.dumps(scenarios[sys.argv[1]](int(sys.argv[2]))))
 
 

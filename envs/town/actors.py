@@ -12,6 +12,7 @@ import numpy as np
 from mtdrive.envs.town.blueprints import COLOURS, REMOTE
 from mtdrive.envs.town.chassis import Chassis, Physics, physics_of
 from mtdrive.envs.town.contacts import Rectangle
+from mtdrive.envs.town.limits import RHYTHM
 from mtdrive.envs.town.models import PEDESTRIAN, PROPS, STATIC, VEHICLES, WALKERS
 from mtdrive.envs.town.motion import Controls, Motion
 from mtdrive.envs.town.stage import Body, Box, Pose, Signal
@@ -65,6 +66,19 @@ class Actor:
         """Return the bounding box in the world."""
         x, y, z = (self.pose.matrix() @ [*self.centre, 1.0]).tolist()[:3]
         return Box(replace(self.pose, x=x, y=y, z=z), self.extent, self.tag)
+
+    def within(self, far: float, fast: float) -> bool:
+        """Return whether it is in the world; what is not a number is nowhere."""
+        p, v = self.pose, self.velocity
+        return (
+            -far <= p.x <= far
+            and -far <= p.y <= far
+            and -far <= p.z <= far
+            and -fast <= v[0] <= fast
+            and -fast <= v[1] <= fast
+            and -fast <= v[2] <= fast
+            and -fast <= self.spin[2] <= fast
+        )
 
     def outline(self) -> Rectangle:
         """Return the box seen from above, upright."""
@@ -195,6 +209,10 @@ class Walker(_Visible):
     falling: float = 0.0
     shoved: Vector = ZERO
     """Velocity that a collision gave it, until it stands again."""
+    led: Vector | None = None
+    """Velocity with which a client's navigation moved it since the last step."""
+    end: float = math.inf
+    """Seconds of the episode at which it is taken away, because a client said that it was run over."""
 
     def colour(self) -> tuple[int, int, int]:
         """Return the colour of its clothes: CARLA has none to choose, so the id decides."""
@@ -255,7 +273,8 @@ class Sensor(Actor):
     """Seconds of the episode at which it sends next."""
 
     def __post_init__(self) -> None:
-        self.tick = max(0.0, float(self.value("sensor_tick")))
+        tick = float(self.value("sensor_tick"))
+        self.tick = tick if tick >= RHYTHM else 0.0
 
 
 def read_colour(text: str) -> tuple[int, int, int]:

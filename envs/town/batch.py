@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtdrive.envs.town import calls_moving as moving
 from mtdrive.envs.town import calls_scene as scene
+from mtdrive.envs.town import calls_walking as walking
+from mtdrive.envs.town.limits import BATCH, FURTHER
 from mtdrive.envs.town.rpc import Call
 from mtdrive.envs.town.session import Session
 from mtdrive.envs.town.structs import (
     CallError,
     Msg,
     array,
+    brief,
+    few,
     optional,
     pose,
     read_description,
@@ -20,7 +25,9 @@ from mtdrive.envs.town.structs import (
 )
 from mtdrive.errors import MtdriveError
 
-CALLS: Mapping[str, Call] = {**moving.CALLS, **scene.CALLS}
+LOG = logging.getLogger(__name__)
+
+CALLS: Mapping[str, Call] = {**moving.CALLS, **walking.CALLS, **scene.CALLS}
 SPAWN, DESTROY, LIGHTS = 0, 1, 18
 NAMES = {
     2: "apply_control_to_vehicle",
@@ -47,7 +54,7 @@ NAMES = {
 
 def apply_batch(session: Session, commands: Sequence[Any], tick: bool) -> list[Msg]:
     """Do commands in their order, then a step if asked; one that fails costs the others nothing."""
-    results = [_attempt(session, command) for command in commands]
+    results = [_attempt(session, command) for command in few(commands, BATCH)]
     if tick:
         session.tick()
     return results
@@ -59,6 +66,9 @@ def _attempt(session: Session, command: Any) -> Msg:
         return [[1, _do(session, whole(index), array(fields))]]
     except (CallError, MtdriveError) as error:
         return [[0, [str(error)]]]
+    except Exception as error:
+        LOG.exception("a command failed")
+        return [[0, [f"Town failed in a command: {brief(error)}; its log says more"]]]
 
 
 def _do(session: Session, index: int, fields: Sequence[Any]) -> int:
@@ -81,9 +91,15 @@ def _do(session: Session, index: int, fields: Sequence[Any]) -> int:
 
 def _spawn(session: Session, fields: Sequence[Any]) -> int:
     parent = optional(whole)(fields[2]) or 0
+    further = [array(array(command, 1)[0], 2) for command in few(fields[5], FURTHER)]
+    if any(command[0] == SPAWN for command in further):
+        raise CallError("expected commands for the actor that is spawned, found one that spawns another")
     actor = session.spawn(*read_description(fields[0]), pose(fields[1]), parent)
-    for command in array(fields[5]):
-        index, rest = array(array(command, 1)[0], 2)[:2]
-        # The client puts 0 where the actor that is spawned here is meant.
-        _do(session, whole(index), [actor.id, *array(rest, 1)[1:]])
+    try:
+        for index, rest in (command[:2] for command in further):
+            # The client puts 0 where the actor that is spawned here is meant.
+            _do(session, whole(index), [actor.id, *array(rest, 1)[1:]])
+    except Exception:
+        session.destroy(actor.id)  # the client does not learn its id
+        raise
     return actor.id

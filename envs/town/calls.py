@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mtdrive.envs.town import calls_moving, calls_scene
+from mtdrive.envs.town import calls_moving, calls_scene, calls_walking
 from mtdrive.envs.town.actors import Actor
 from mtdrive.envs.town.batch import apply_batch
 from mtdrive.envs.town.blueprints import library
+from mtdrive.envs.town.limits import IDS, MANAGERS
 from mtdrive.envs.town.rpc import PLAIN, Table
 from mtdrive.envs.town.session import Session
 from mtdrive.envs.town.stage import Pose
@@ -23,11 +24,12 @@ from mtdrive.envs.town.structs import (
     read_description,
     text,
     whole,
+    word,
     write_pose,
 )
 from mtdrive.envs.town.world import Settings, read_settings
 
-CALLS = Table({**calls_moving.CALLS, **calls_scene.CALLS})
+CALLS = Table({**calls_moving.CALLS, **calls_walking.CALLS, **calls_scene.CALLS})
 CALLS.serve(array, flag, wrapper=PLAIN)(apply_batch)
 
 
@@ -62,22 +64,27 @@ def get_map_data(session: Session) -> str:
     return session.world.land.xodr
 
 
-@CALLS.serve()
-def get_required_files(session: Session, *folder: str) -> list[str]:
-    """Return the files that a client should fetch: none, it works all out from the map."""
-    return []
+@CALLS.serve(word)
+def get_required_files(session: Session, folder: str) -> list[str]:
+    """Return the files that a client should fetch: the navigation mesh; the map tells it the rest."""
+    name = session.server.navigator.name() if folder == "Nav" else ""
+    return [name] if name else []
 
 
 @CALLS.serve()
 def get_navigation_mesh(session: Session) -> bytes:
-    """Return the mesh for the client's walkers: there is none."""
-    return b""
+    """Return the mesh for the client's walkers."""
+    navigator = session.server.navigator
+    return navigator.files.get(navigator.name(), b"")
 
 
-@CALLS.serve(text)
+@CALLS.serve(word)
 def request_file(session: Session, name: str) -> bytes:
-    """Refuse a file."""
-    raise CallError(f"Town has no file {name}")
+    """Return a file that the client was told of."""
+    files = session.server.navigator.files
+    if name not in files:
+        raise CallError(f"Town has no file {name}")
+    return files[name]
 
 
 @CALLS.serve()
@@ -104,10 +111,10 @@ def tick_cue(session: Session) -> int:
     return session.tick()
 
 
-@CALLS.void(text, flag, anything)
+@CALLS.void(word, flag, anything)
 def load_new_episode(session: Session, name: str, reset: bool, layers: Any) -> None:
     """Start an episode on a map, the same one where there is no name."""
-    land = session.server.maps.load(name) if name else session.world.land
+    land = session.server.maps.choose(name) if name else session.world.land
     if reset:
         session.server.masters.clear()
         session.server.set_settings(Settings())
@@ -132,7 +139,7 @@ def get_spectator(session: Session) -> Msg:
     return session.write(session.world.spectator)
 
 
-@CALLS.serve(array_of(whole))
+@CALLS.serve(array_of(whole, IDS))
 def get_actors_by_id(session: Session, ids: Sequence[int]) -> list[Msg]:
     """Return those that live."""
     actors = session.world.actors
@@ -169,10 +176,9 @@ def destroy_actor(session: Session, id: int) -> bool:
 @CALLS.serve(whole)
 def get_sensor_token(session: Session, stream: int) -> Msg:
     """Return the token of a stream; a listener will come soon."""
-    known = stream == session.server.world_stream
-    if not known and not any(actor.stream == stream for actor in session.world.actors.values()):
+    if not session.streams.live(stream):
         raise CallError(f"stream {stream} not found: its sensor was destroyed")
-    session.streams.expect(stream, session)
+    session.streams.claims.expect(stream, session)
     return [session.streams.token(stream)]
 
 
@@ -197,9 +203,13 @@ def get_traffic_manager_running(session: Session, port: int) -> Msg:
 @CALLS.serve(array)
 def add_traffic_manager_running(session: Session, info: Sequence[Any]) -> bool:
     """Remember a client's traffic manager; False if there is one at its port."""
-    address, port = text(array(info, 2)[0]), whole(info[1])
+    address, port = word(array(info, 2)[0]), whole(info[1])
+    if not 0 < port < 1 << 16:
+        raise CallError(f"expected a port, found {port}")
     if port in session.server.managers:
         return False
+    if len(session.managers) >= MANAGERS:
+        raise CallError(f"a client has {MANAGERS} traffic managers at most")
     session.server.managers[port] = address
     session.managers.add(port)
     return True
@@ -212,7 +222,7 @@ def destroy_traffic_manager(session: Session, port: int) -> bool:
     return session.server.managers.pop(port, None) is not None
 
 
-@CALLS.serve(text)
+@CALLS.serve(word)
 def replay_file(session: Session, *rest: Any) -> str:
     """Refuse."""
     raise CallError("Town has no recorder; record what the sensors send")

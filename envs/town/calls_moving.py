@@ -20,6 +20,7 @@ from mtdrive.envs.town.structs import (
     array,
     flag,
     number,
+    point,
     pose,
     vector,
     whole,
@@ -42,12 +43,6 @@ def read_ackermann(value: Any) -> tuple[float, float, float]:
     """Read the angle, speed and acceleration of `carla.VehicleAckermannControl`."""
     f = [number(item) for item in array(value, 5)]
     return f[0], f[2], f[3]
-
-
-def read_walk(value: Any) -> tuple[Vector, float, bool]:
-    """Read `carla.WalkerControl`."""
-    f = array(value, 3)
-    return vector(f[0]), number(f[1]), flag(f[2])
 
 
 @CALLS.void(whole, read_controls)
@@ -76,21 +71,6 @@ def apply_ackermann_controller_settings(session: Session, id: int, settings: Any
     session.world.find(id, Vehicle)
 
 
-@CALLS.void(whole, read_walk)
-def apply_control_to_walker(session: Session, id: int, control: tuple[Vector, float, bool]) -> None:
-    """Set where a walker goes, how fast, and whether it jumps."""
-    walker = session.world.find(id, Walker)
-    walker.direction, walker.speed, walker.jump = control
-
-
-@CALLS.void(whole, pose, number)
-def set_walker_state(session: Session, id: int, place: Pose, speed: float) -> None:
-    """Put a walker somewhere, as the client's navigation does."""
-    walker = session.world.find(id, Walker)
-    put(walker, place)
-    walker.speed = speed
-
-
 def put(actor: Actor, place: Pose) -> None:
     """Put an actor somewhere; of what is attached, this is the place relative to its parent."""
     if actor.relative is not None:
@@ -107,7 +87,7 @@ def set_actor_transform(session: Session, id: int, place: Pose) -> None:
     put(session.world.find(id, Actor), place)
 
 
-@CALLS.void(whole, vector)
+@CALLS.void(whole, point)
 def set_actor_location(session: Session, id: int, location: Vector) -> None:
     """Put an actor somewhere as it is turned."""
     actor = session.world.find(id, Actor)
@@ -221,12 +201,6 @@ def set_actor_collisions(session: Session, id: int, on: bool) -> None:
 def set_actor_autopilot(session: Session, id: int, on: bool) -> None:
     """Take notice: the client's traffic manager drives."""
     session.world.find(id, Vehicle)
-
-
-@CALLS.void(whole)
-def set_actor_dead(session: Session, id: int) -> None:
-    """Take notice: a walker that was hit stands up again by itself."""
-    session.world.find(id, Actor)
 
 
 @CALLS.serve(whole)

@@ -5,7 +5,6 @@ Superelevation is left out, as CARLA does. The format: ASAM OpenDRIVE 1.4 to 1.8
 
 from __future__ import annotations
 
-import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from jaxtyping import Float
 
+from mtdrive.envs.town.limits import COEFFICIENT, LANES, NUMBER
 from mtdrive.envs.town.planview import Piece, Points, read_piece
 from mtdrive.errors import ConfigError
 
@@ -159,12 +159,17 @@ def parse(text: str, name: str) -> Network:
         ConfigError: if it is none; `name` is what the message calls it.
     """
     try:
+        if "<!DOCTYPE" in text:
+            raise ValueError("a DOCTYPE, whose entities could be of any size")
         root = ElementTree.fromstring(text)
         if root.tag != "OpenDRIVE":
             raise ValueError(f"the root element is <{root.tag}>")
         roads = {r.get("id", ""): _road(r) for r in root.iter("road")}
         if not any(lane.kind == "driving" for r in roads.values() for lane in lanes_of(r)):
             raise ValueError("no lane is for driving")
+        stretches = ((x.end - x.start) * len(x.lanes) for r in roads.values() for x in r.sections)
+        if (length := sum(stretches) / 1000) > LANES:
+            raise ValueError(f"its lanes are {length:.0f} km long, more than {LANES:g} km")
     except (ElementTree.ParseError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"{name}: expected an OpenDRIVE map, found: {error}; give another map") from error
     controllers = {
@@ -184,20 +189,26 @@ def lanes_of(road: Road) -> Iterator[Lane]:
         yield from section.lanes.values()
 
 
-def _number(element: Element, key: str, default: float | None = None) -> float:
+def _number(element: Element, key: str, default: float | None = None, most: float = NUMBER) -> float:
     text = element.get(key)
     if text is None and default is not None:
         return default
     if text is None:
         raise ValueError(f"<{element.tag}> without {key}")
     value = float(text)
-    if not math.isfinite(value):
+    if not abs(value) <= most:
         raise ValueError(f"<{element.tag} {key}={text!r}>")
     return value
 
 
 def _cubic(elements: list[Element], start: str = "s") -> Cubic:
-    return Cubic([tuple(_number(e, k, 0.0) for k in (start, *"abcd")) for e in elements])  # type: ignore[misc]
+    return Cubic([(_number(e, start, 0.0), *_coefficients(e)) for e in elements])
+
+
+def _coefficients(element: Element) -> tuple[float, float, float, float]:
+    """Return those of a cubic; CARLA's Town03 has some of 1e18, on lanes of no length."""
+    a, b, c, d = (_number(element, key, 0.0, most=COEFFICIENT) for key in "abcd")
+    return a, b, c, d
 
 
 def _road(element: Element) -> Road:

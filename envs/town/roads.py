@@ -10,7 +10,7 @@ from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
-from mtdrive.envs.town import scenery, signposts, surface
+from mtdrive.envs.town import navigation, scenery, signposts, surface
 from mtdrive.envs.town.opendrive import Network, Road, Section, parse
 from mtdrive.envs.town.signposts import Signpost
 from mtdrive.envs.town.stage import Box, Pose
@@ -90,6 +90,14 @@ class TownMap:
         return [item.box for item in (*self.scenery, *posts) if item.solid]
 
     @cached_property
+    def _mesh(self) -> bytes:
+        return navigation.mesh(self.strips, self.network.roads.values(), self.surface, self.static)
+
+    def navigation(self) -> bytes:
+        """Return the mesh of pavements, crossings and roads for the client's walkers."""
+        return self._mesh
+
+    @cached_property
     def spawn_points(self) -> list[Pose]:
         """Places on the driving lanes outside junctions, x along the traffic."""
         return list(_spawn_points(self.network))
@@ -132,10 +140,15 @@ def load_map(source: str | Path) -> TownMap:
     """
     if isinstance(source, str) and source.lstrip("\ufeff \r\n\t").startswith("<"):
         return _map("OpenDriveMap", source.lstrip("\ufeff \r\n\t"))
+    return _map(*map_text(source))
+
+
+def map_text(source: str | Path) -> tuple[str, str]:
+    """Return the name and the OpenDRIVE text of a map that is given by name or file, as `load_map` does."""
     path = Path(source)
     if not path.is_file():
         path = _find(path.name)
-    return _map(path.name.split(".")[0], _text(path))
+    return path.name.split(".")[0], _text(path)
 
 
 def _map(name: str, text: str) -> TownMap:

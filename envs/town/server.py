@@ -10,37 +10,54 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from mtdrive.envs.town.calls import CALLS
+from mtdrive.envs.town.doors import Door
+from mtdrive.envs.town.faults import Fault, Faults
+from mtdrive.envs.town.limits import CLIENTS, FARTHEST, SIGNALS
 from mtdrive.envs.town.messages import world_state
+from mtdrive.envs.town.navigation import Navigator
 from mtdrive.envs.town.rpc import Answerer, Connection
 from mtdrive.envs.town.sensors import MakePainter, Sensing
 from mtdrive.envs.town.session import PATIENCE, Session
-from mtdrive.envs.town.stage import Land
+from mtdrive.envs.town.stage import Land, Pose
 from mtdrive.envs.town.streams import Streams
+from mtdrive.envs.town.structs import brief
 from mtdrive.envs.town.versions import Wire
 from mtdrive.envs.town.world import Settings, World
-from mtdrive.errors import ConfigError
+from mtdrive.errors import ConfigError, MtdriveError
 
 LOG = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
+CUSTOM = "OpenDriveMap"
+"""The name of the map that a client sent last."""
 
 
 class Server:
     """A world with its connections."""
 
-    def __init__(self, maps: Maps, name: str, paint: MakePainter, wire: Wire, seed: int = 0) -> None:
-        self.maps, self.wire = maps, wire
+    def __init__(
+        self,
+        maps: Maps,
+        name: str,
+        paint: MakePainter,
+        wire: Wire,
+        seed: int = 0,
+        faults: Iterable[Fault] = (),
+    ) -> None:
+        self.faults = Faults(faults)
+        self.maps, self.wire = maps, replace(wire, release=self.faults.release(wire.release))
         self.world = World(maps.load(name))
         self.streams = Streams(self._welcome)
-        self.sensing = Sensing(self.world, self.streams, wire, paint, seed)
+        self.sensing = Sensing(self.world, self.streams, wire, paint, seed, self.faults)
         self.world_stream = self.streams.new()
         self.managers: dict[int, str] = {}
         """Addresses of the traffic managers that clients run, by port."""
-        self.warned = False
-        """Whether the log says that walkers have no navigation."""
+        self.navigator = Navigator()
+        self.door: Door[Connection] = Door(CLIENTS)
         self.sessions: set[Session] = set()
         self.masters: set[Session] = set()
         """Those that asked for synchronous mode or a step in it."""
@@ -59,31 +76,33 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+        self.navigator.prepare(self.world.land)
         listeners = await self.streams.open()
         answerer = Answerer(CALLS)
         try:
-            calls = await loop.create_server(lambda: Connection(answerer, self._meet), HOST, port)
+            calls = await loop.create_server(lambda: Connection(answerer, self._meet, self.door), HOST, port)
         except OSError as error:
             raise ConfigError(
                 f"port {port} of {HOST} cannot be had ({error.strerror}); choose another"
             ) from error
         ready(calls.sockets[0].getsockname()[1])
         free = loop.create_task(self._run_free())
-        stopping = loop.create_task(self._stopping.wait())
-        await asyncio.wait([free, stopping], return_when=asyncio.FIRST_COMPLETED)
+        await self._stopping.wait()
         free.cancel()
         for listener in (calls, listeners):
             listener.close()
-        for session in list(self.sessions):
-            session.connection.transport.abort()
-        self.streams.shut()
+        self.cut_all()
         self.sensing.close()
-        if free.done() and not free.cancelled() and free.exception():
-            raise free.exception()  # type: ignore[misc]
 
     def stop(self) -> None:
         """End `run`."""
         self._stopping.set()
+
+    def cut_all(self) -> None:
+        """Cut all connections."""
+        for connection in list(self.door.inside):
+            connection.cut()
+        self.streams.cut_all()
 
     def _meet(self, connection: Connection) -> Session:
         session = Session(self, connection)
@@ -94,7 +113,7 @@ class Server:
     def leave(self, session: Session) -> None:
         """Take leave of a client."""
         self.sessions.discard(session)
-        self.streams.forget(owner=session)
+        self.streams.claims.forget(owner=session)
         for port in session.managers:
             self.managers.pop(port, None)
         self.masters.discard(session)
@@ -115,13 +134,20 @@ class Server:
                 await self._wake.wait()
                 continue
             begun = loop.time()
-            await self.streams.settled()
+            await self.streams.claims.settled()
             if not self.world.settings.synchronous:
-                self.step()
+                self._try_step()
             await asyncio.sleep(max(0.0, self.world.settings.dt - (loop.time() - begun)))
+
+    def _try_step(self) -> None:
+        try:
+            self.step()
+        except Exception:
+            LOG.exception("a step failed")
 
     def step(self) -> int:
         """Make a step, tell all, and return its frame."""
+        self.faults.strike(self.world.frame + 1, self.cut_all)
         late = asyncio.get_running_loop().time() > self._latest
         if self._next is not None and (self._listened or late):
             self._begin()
@@ -138,6 +164,7 @@ class Server:
         not yet its own new episode, a change of the episode's id finds none.
         """
         self._next = land
+        self.navigator.prepare(land)
         self._listened = False
         self._latest = asyncio.get_running_loop().time() + PATIENCE
 
@@ -167,19 +194,59 @@ class Maps:
         self._load, self.names = load, names
         self._custom: str | None = None
         self._known: dict[str, Land] = {}
+        self._first: tuple[str, str] | None = None
+        """What the server was started with, and the name of that map."""
 
     def load(self, name: str) -> Land:
-        """Return a map by its name, path or text; `OpenDriveMap` is the one that a client sent last.
+        """Return a map by its name, path or text; `CUSTOM` is the one that a client sent last.
 
         Raises:
             ConfigError: there is none.
         """
-        if name.rsplit("/", 1)[-1] == "OpenDriveMap" and self._custom is not None:
-            return self._load(self._custom)
+        if name.rsplit("/", 1)[-1] == CUSTOM and self._custom is not None:
+            return _built(self._load(self._custom))
         if name not in self._known:
-            self._known = {name: self._load(name)}
+            self._known = {name: _built(self._load(name))}
+            self._first = self._first or (name, self._known[name].name)
         return self._known[name]
+
+    def choose(self, name: str) -> Land:
+        """Return a map that a client names: one of those that it is told of, no file of this machine.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        last = name.rsplit("/", 1)[-1]
+        if self._first and last == self._first[1]:
+            return self.load(self._first[0])
+        if last not in self.names() and (last != CUSTOM or self._custom is None):
+            raise ConfigError(f"map {brief(last)}: expected one of {', '.join(self.names())}")
+        return self.load(last)
 
     def keep(self, text: str) -> None:
         """Keep a map that a client sent."""
         self._custom = text
+
+
+def _built(land: Land) -> Land:
+    """Return a map on which a world was tried.
+
+    Raises:
+        ConfigError: that cannot be done.
+    """
+    try:
+        count = len(land.signals) + len(land.stop_signs)
+        if count <= SIGNALS:
+            world = World(land)
+            world.spawn("vehicle.audi.tt", {}, Pose(z=FARTHEST))
+            world.step()
+        _ = land.spawn_points
+    except MtdriveError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"{land.name}: no town can be built of it ({brief(error)}); give another map"
+        ) from error
+    if count > SIGNALS:
+        raise ConfigError(f"{land.name}: expected at most {SIGNALS} lights and signs, found {count}")
+    return land

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from mtdrive.envs.town.rpc import Connection
     from mtdrive.envs.town.server import Server
 
-
-LOG = logging.getLogger(__name__)
-
 TICKS = frozenset({"tick_cue", "apply_batch"})
 """Calls that may make a step."""
 LOAD = "load_new_episode"
@@ -30,6 +26,8 @@ MOMENT = 0.05
 """Seconds in which a traffic manager calls at least once."""
 PATIENCE = 5.0
 """Seconds after which an episode starts although no client listens to it anew."""
+FILES = frozenset({"get_required_files", "get_navigation_mesh"})
+"""Calls that need the navigation mesh."""
 
 
 class Session:
@@ -50,14 +48,14 @@ class Session:
         manager of the client that loads it is kept waiting, and beforehand gets the time to call: between its
         old and its new episode the client has none, and the manager's thread would crash it.
         """
-        if name in TICKS and self.streams.waiting:
-            return self.streams.settled()
+        if name in TICKS and self.streams.claims:
+            return self.streams.claims.settled(self)
         if self.managers and name == LOAD:
             self.loaded.clear()
             return asyncio.sleep(MOMENT)
         if not self.loaded.is_set() and name not in EPISODE:
             return self._wait_for_load()
-        return None
+        return self.server.navigator.waiting() if name in FILES else None
 
     async def _wait_for_load(self) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
@@ -82,10 +80,9 @@ class Session:
         """Add an actor; a sensor gets a stream, and the first camera shows whether anything can be drawn."""
         if type.startswith("sensor.camera.") and type in REMOTE:
             self.server.sensing.painter()
+        if type == "controller.ai.walker" and parent in self.world.actors:
+            self.server.navigator.admit(self.world.actors[parent])
         actor = self.world.spawn(type, attributes, pose, parent)
-        if type == "controller.ai.walker" and not self.server.warned:
-            self.server.warned = True
-            LOG.warning("walkers with an AI controller stand: Town has no navigation mesh; use WalkerControl")
         if type in REMOTE:
             actor.stream = self.streams.new()
         return actor

@@ -68,9 +68,9 @@ def _pilot(vehicle: Vehicle, dt: float) -> Controls:
     reverse = speed < 0
     full = vehicle.chassis
     forward = wanted + full.drag * now * now / full.mass + 0.12
-    throttle = min(max(forward / _most(vehicle), 0.0), 1.0)
-    brake = min(max(-forward * full.mass / sum(full.brakes), 0.0), 1.0)
-    vehicle.controls = Controls(throttle, steer / full.max_steer, brake, False, reverse)
+    throttle = min(max(forward / (_most(vehicle) or 1.0), 0.0), 1.0)
+    brake = min(max(-forward * full.mass / (sum(full.brakes) or 1.0), 0.0), 1.0)
+    vehicle.controls = Controls(throttle, steer / (full.max_steer or 1.0), brake, False, reverse)
     return vehicle.controls
 
 
@@ -116,9 +116,12 @@ def fall(z: float, ground: float, speed: float, heavy: bool, dt: float) -> tuple
 
 def walk(walker: Walker, land: Land, dt: float) -> None:
     """Move a walker by a step: it turns to where it goes."""
+    before, pose = walker.velocity, walker.pose
+    if not walker.simulated and walker.led is not None:
+        walker.velocity, walker.led = walker.led, ZERO if walker.led != ZERO else None
+        walker.acceleration = _rate(before, walker.velocity, dt)
     if not walker.simulated:
         return
-    before, pose = walker.velocity, walker.pose
     dx, dy, dz = walker.direction
     length = math.sqrt(dx * dx + dy * dy + dz * dz) or 1.0
     speed = max(walker.speed, 0.0) / length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -119,14 +120,32 @@ def test_calls_of_the_api_give_what_they_promise(server: Town) -> None:
     assert server.log().count("get_actor_socket_names") == 1
 
 
-def test_a_client_that_vanishes_leaves_the_world_running_for_the_next(server: Town) -> None:
-    car = run("vanish", server.port)["id"]
-    found = run("arrive", server.port)
-    assert found["actors"] > 0
-    assert found["synchronous"] is False
-    assert car in found["cars"]
-    assert found["extent"] > 2
-    assert "destroyed actor" in found["gone"]
+@pytest.fixture(scope="module")
+def arrival(server: Town) -> dict[str, Any]:
+    """What a client finds after one that vanished."""
+    return {"car": run("vanish", server.port)["id"], **run("arrive", server.port)}
+
+
+def test_a_client_that_vanishes_leaves_the_world_running_for_the_next(arrival: dict[str, Any]) -> None:
+    assert arrival["actors"] > 0
+    assert arrival["synchronous"] is False
+    assert arrival["frame"] > 0
+    assert arrival["car"] in arrival["cars"]
+
+
+def test_the_box_of_a_vehicle_that_is_gone_is_an_error(arrival: dict[str, Any]) -> None:
+    assert arrival["extent"] > 2
+    assert "destroyed actor" in arrival["gone"]
+
+
+def test_a_client_that_stops_its_sensors_ends_well_and_one_that_does_not_harms_no_one(server: Town) -> None:
+    clients = [(name, start(name, server.port)) for name in ("polite", "rude") * 2]
+    for name, client in clients:
+        client.communicate(timeout=120)
+        # The client aborts at its exit about every other time: that is the library.
+        assert client.returncode in ((0,) if name == "polite" else (0, -signal.SIGABRT))
+    assert server.alive
+    assert run("first_frames", server.port) == {"missed": 0}
 
 
 def test_a_waiting_client_does_not_burn_the_processor(server: Town) -> None:
@@ -156,7 +175,9 @@ def test_a_new_episode_does_not_crash_a_client_with_a_traffic_manager(server: To
     assert found["left"] == 0
 
 
-def test_an_old_listener_hears_nothing_of_a_new_server(street: Path) -> None:
+@pytest.fixture(scope="module")
+def survival(street: Path) -> dict[str, Any]:
+    """What a client sees whose server is killed, and another one started at its port."""
     with Town(xodr=street, command=SERVER) as town:
         port = town.port
         client = start("survive", port)
@@ -166,12 +187,23 @@ def test_an_old_listener_hears_nothing_of_a_new_server(street: Path) -> None:
             assert client.stdout.readline() == "kill\n"
             town.process.kill()
             town.process.wait()
+            assert not town.alive
             print(file=client.stdin, flush=True)
             assert client.stdout.readline() == "restarted\n"
             with Town(xodr=street, port=port, command=SERVER):
                 found = finish(client)
         finally:
             client.kill()
-    assert "time-out" in found["error"]
-    assert found["late"] == 0
-    assert found["new"] == 5
+    return found
+
+
+def test_an_old_listener_hears_nothing_of_a_new_server(survival: dict[str, Any]) -> None:
+    assert survival["late"] == 0
+    assert survival["new"] == 5
+
+
+def test_a_killed_server_is_found_out_by_its_process_not_by_the_client(survival: dict[str, Any]) -> None:
+    assert "time-out" in survival["error"]
+    assert survival["seconds"] > 0.9
+    assert (survival["control"], survival["stale"], survival["alive"]) == ("", True, True)
+    assert "time-out" in survival["again"]
