@@ -28,12 +28,12 @@ from mtdrive.envs.scoring import score
 
 def drive(env: DrivingEnv, town: str, density: Density, seed: int) -> dict[str, Any]:
     """Return what became of a route."""
-    _, info = env.reset(seed=seed, options={"town": town, "density": density})
+    env.reset(seed=seed, options={"town": town, "density": density})
     expert = Expert(env.route, env.lines, Car.of(env.car))
     offsets, over, why = [], False, ""
     while not over:
         decision = expert.act(env.scene, env.guide)
-        _, _, terminated, truncated, info = env.step(decision.action)
+        _, _, terminated, truncated, _ = env.step(decision.action)
         offsets.append(abs(env.guide.offset))
         over = terminated or truncated
     if env.judge.ended == "blocked":

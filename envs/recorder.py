@@ -154,7 +154,7 @@ class _Recording:
         speed = scene.ego.speed
         before, self._speed = self._speed, speed
         front = env.settings.cameras[0].name
-        maps = {
+        maps: dict[str, Any] = {
             kind: {front: _pixels(info["labels"][kind])}
             for kind in SEMANTICS_DEPTH_FLOW
             if kind in env.settings.labels

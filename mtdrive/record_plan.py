@@ -75,7 +75,8 @@ class RecordSettings:
         for name, share in self.wishes.items():
             if name not in WISHES or not 0 < share < 1:
                 raise ConfigError(
-                    f"a wish is one of {', '.join(WISHES)} and a share between 0 and 1, found {name}={share:g}"
+                    f"a wish is one of {', '.join(WISHES)} and a share between 0 and 1, "
+                    f"found {name}={share:g}"
                 )
         self.driving()
 

@@ -34,12 +34,17 @@ class Town:
         port: int = 0,
         seed: int = 0,
         patience: float = 300.0,
+        faults: Sequence[str] = (),
         command: Sequence[str] = (sys.executable, "-m", "mtdrive", "town"),
     ) -> None:
-        """Take the options of `mtdrive town`, and the seconds that the start may last."""
+        """Take the options of `mtdrive town`, and the seconds that the start may last.
+
+        Faults are texts as its `--fault` takes them.
+        """
         self._command = [*command, "--port", str(port), "--seed", str(seed), "--end-with-input"]
         self._command += ["--town", town] if town else []
         self._command += ["--xodr", str(xodr)] if xodr else []
+        self._command += [f"--fault={fault}" for fault in faults]
         self._patience = patience
         self._process: subprocess.Popen[str] | None = None
         self.port = port
@@ -52,7 +57,12 @@ class Town:
         """
         self._log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for this process, which then stops the server
         )
         timer = threading.Timer(self._patience, self._process.kill)
         timer.start()
