@@ -20,7 +20,7 @@ AXES = np.array([[0.0, 1, 0], [0, 0, -1], [1, 0, 0]])
 
 def points(xyz: Float[np.ndarray, "*n 3"]) -> Float64[np.ndarray, "*n 3"]:
     """Return points or directions of CARLA's frame in the library's."""
-    return np.asarray(xyz, dtype=np.float64) @ AXES.T
+    return np.asarray(np.asarray(xyz, dtype=np.float64) @ AXES.T)
 
 
 def pose(matrix: Float[np.ndarray, "*n 4 4"]) -> Float64[np.ndarray, "*n 4 4"]:
@@ -42,7 +42,7 @@ def relative(
     """Return places of CARLA's ground plane as (right, forward) metres from `origin`; `yaw` in degrees."""
     away = np.asarray(xy, dtype=np.float64) - np.array(origin)
     cos, sin = np.cos(np.radians(yaw)), np.sin(np.radians(yaw))
-    return away @ np.array([[-sin, cos], [cos, sin]]).T
+    return np.asarray(away @ np.array([[-sin, cos], [cos, sin]]).T)
 
 
 def intrinsics(width: int, height: int, fov: float) -> Float64[np.ndarray, "3 3"]:

@@ -49,6 +49,7 @@ class EgoDouble:
 
     def _leave(self) -> None:
         if self._here:
+            libsumo.vehicle.unsubscribe(NAME)
             libsumo.vehicle.remove(NAME)
             self._here = False
 

@@ -43,7 +43,7 @@ class Draft:
 
     def _read(self, text: str) -> Line:
         points = [[*map(float, p.split(",")), 0.0][:3] for p in text.split()]
-        return (np.array(points) - self.offset) * [1, -1, 1]
+        return np.asarray((np.array(points) - self.offset) * [1, -1, 1])
 
     def store(self) -> None:
         """Write the lines that changed, and their lengths."""
@@ -113,7 +113,8 @@ class Draft:
     def _along(self, road: str, line: Line) -> list[float]:
         if road not in self._axes:
             self._axes[road] = _Axis(self.network.roads[road])
-        return self._axes[road].at(line).tolist()
+        metres: list[float] = self._axes[road].at(line).tolist()
+        return metres
 
     def follow_ways(self) -> None:
         """Lead the lanes through junctions from the end of one lane to the start of the next."""
@@ -170,7 +171,8 @@ class _Axis:
         i = np.clip(self.tree.query(points[:, :2])[1], 1, None)
         way, step = self.xy[i] - self.xy[i - 1], self.s[i] - self.s[i - 1]
         share = ((points[:, :2] - self.xy[i - 1]) * way).sum(1) / np.maximum((way**2).sum(1), 1e-9)
-        return np.clip(self.s[i - 1] + np.clip(share, -1.0, 2.0) * step, 1e-3, self.s[-1] - 1e-3)
+        metres = self.s[i - 1] + np.clip(share, -1.0, 2.0) * step
+        return np.asarray(np.clip(metres, 1e-3, self.s[-1] - 1e-3))
 
 
 def _place(waypoint: carla.Waypoint) -> np.ndarray:

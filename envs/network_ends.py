@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from xml.etree.ElementTree import Element, SubElement
 
+import carla
 import numpy as np
 
 from mtdrive.envs.network_draft import WRONG, Draft
@@ -20,8 +21,9 @@ BESIDE = 1.5
 SAME_DIRECTION = math.cos(math.radians(30))
 NEAR_PAINT = 9.0
 """Metres from a crossing to the paint that is meant for it."""
-WAITING = 0.5
-"""Metres behind the kerb where a crossing begins for walkers, so that long vehicles miss those who wait."""
+WAITING, FARTHEST = 0.5, 4.0
+"""Metres behind the kerb where a crossing begins for walkers, so that long vehicles miss those who wait, and
+within which the kerb is looked for."""
 WALKER = "pedestrian"
 BEFORE_PAINT = 0.5
 """Metres from the end of a lane to the paint of a crossing."""
@@ -109,14 +111,26 @@ class Ends:
                 continue
             name = f"{edge.get('id')}_0"
             line = self.draft.lines[name]
-            self.draft.put(name, _lengthened(line, WAITING))
+            self.draft.put(name, self._lengthened(line))
             near = min(paint, key=lambda p: p.distance(line), default=None)
             if near is not None and near.distance(line) < NEAR_PAINT:
                 paint.remove(near)
-                self.draft.put(name, _lengthened(near.carry(line), WAITING))
+                self.draft.put(name, self._lengthened(near.carry(line)))
                 self.draft.lanes[name].set("width", f"{near.width:.2f}")
                 self.draft.lanes[name].attrib.pop("outlineShape", None)
                 self._cut_before(near, edge)
+
+    def _lengthened(self, line: Line) -> Line:
+        """Return a crossing whose ends are behind the kerbs."""
+        way = (line[-1] - line[0]) / max(float(np.linalg.norm(line[-1] - line[0])), 1e-9)
+        return np.stack([self._behind_kerb(line[0], -way), self._behind_kerb(line[-1], way)])
+
+    def _behind_kerb(self, end: np.ndarray, way: np.ndarray) -> np.ndarray:
+        for metres in np.arange(0.0, FARTHEST, 0.25):
+            place = carla.Location(*(end + metres * way).tolist())
+            if self.draft.map.get_waypoint(place, False, carla.LaneType.Driving) is None:
+                return end + (metres + WAITING) * way
+        return end + WAITING * way
 
     def _cut_before(self, paint: _Paint, crossing: Element) -> None:
         junction = crossing.get("id", "").rpartition("_")[0][1:]
@@ -143,12 +157,6 @@ class Ends:
 
     def _drives(self, name: str) -> bool:
         return self.draft.edges[name.rpartition("_")[0]].get("function") == "internal"
-
-
-def _lengthened(line: Line, metres: float) -> Line:
-    """Return a straight line that is longer at both ends."""
-    way = (line[-1] - line[0]) / max(float(np.linalg.norm(line[-1] - line[0])), 1e-9)
-    return np.stack([line[0] - metres * way, line[-1] + metres * way])
 
 
 class _Paint:

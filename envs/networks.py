@@ -27,8 +27,10 @@ _NO_VEHICLE = (
     "wheelchair scooter drone"
 )
 _DRIVEN = ("driving", "stop", "entry", "exit", "offRamp", "onRamp", "mwyEntry", "mwyExit")
-_DEAD = ("none", "shoulder", "border", "median", "restricted", "parking", "biking", "curb", "bidirectional")
-_DEAD += ("tram", "rail", "roadWorks", "special1", "special2", "special3")
+_DEAD = (
+    "none", "shoulder", "border", "median", "restricted", "parking", "biking", "curb", "bidirectional", "tram",
+    "rail", "roadWorks", "special1", "special2", "special3",
+)  # fmt: skip
 _SPEED = 'priority="1" speed="13.89" width="3.5"'
 TYPES = "\n".join([
     "<types>",
@@ -114,7 +116,8 @@ def convert(name: str, xodr: str) -> bytes:
     except (ElementTree.ParseError, ConfigError, ValueError) as error:
         raise DataError(f"{name}: netconvert's network cannot be used: {error}; give another map") from error
     ElementTree.indent(root, " ")
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+    text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text + b"\n"
 
 
 def _mend(draft: Draft) -> None:

@@ -13,8 +13,8 @@ from mtdrive.envs.demand import Choice
 from mtdrive.envs.scene import Actor
 from mtdrive.envs.sumo import Placed
 
-TILT = 15.0
-"""Degrees of pitch that change in a second at most; slopes of the network have corners."""
+TILT, SWING = 15.0, 80.0
+"""Degrees of pitch and yaw that change in a second at most; the lines of the network have corners."""
 TURN, HURRY = 240.0, 1.6
 """Degrees that a walker turns in a second at most, and the part of its pace that it may reach: SUMO lets
 walkers jump sideways where pavements meet."""
@@ -61,11 +61,15 @@ class RoadUser:
     def _vehicle(self, placed: Placed, dt: float) -> Actor:
         old = self.now
         pitch = _towards(old.pitch, placed.pitch, TILT * dt)
-        cx, cy, cz = _direction(placed.yaw, pitch)
+        turn = (placed.yaw - old.yaw + 180) % 360 - 180
+        if math.hypot(placed.x - old.xyz[0], placed.y - old.xyz[1]) < FAR + old.extent[0]:
+            turn = min(max(turn, -SWING * dt), SWING * dt)
+        yaw = (old.yaw + turn + 180) % 360 - 180
+        cx, cy, cz = _direction(yaw, pitch)
         reach, speed = old.extent[0] + self.middle, placed.speed
         xyz = (placed.x - reach * cx, placed.y - reach * cy, placed.z - reach * cz + self.lift)
         velocity = (speed * cx, speed * cy, speed * cz)
-        return Actor(old.id, old.kind, xyz, placed.yaw, velocity, old.extent, pitch)
+        return Actor(old.id, old.kind, xyz, yaw, velocity, old.extent, pitch)
 
     def _walker(self, placed: Placed, dt: float) -> Actor:
         old, reach = self.now, self.now.extent[0]

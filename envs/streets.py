@@ -60,6 +60,11 @@ class Lane:
     metres: float
     """Its length as SUMO counts."""
 
+    @property
+    def name(self) -> str:
+        """SUMO's id."""
+        return f"{self.edge}_{self.index}"
+
     def places(self, step: float, margin: float) -> Iterator[Place]:
         """Give points so many metres apart, that far from the ends."""
         count = int((self.metres - 2 * margin) / step) + 1 if self.metres >= 2 * margin else 0
@@ -69,7 +74,8 @@ class Lane:
             metres, at(self.line, metres * scale), at(self.line, metres * scale + 0.1), strict=True
         ):
             yaw = float(np.degrees(np.arctan2(b[1] - a[1], b[0] - a[0])))
-            yield Place(self.edge, self.index, float(m), *a.tolist(), yaw)
+            x, y, z = a.tolist()
+            yield Place(self.edge, self.index, float(m), x, y, z, yaw)
 
 
 class Streets:
@@ -196,7 +202,7 @@ class Streets:
         """The edges of each OpenDRIVE lane, in no order."""
         found: dict[tuple[str, str], list[str]] = {}
         for lane in self.lanes:
-            param = self.net.getLane(f"{lane.edge}_{lane.index}").getParam("origId") or ""
+            param = self.net.getLane(lane.name).getParam("origId") or ""
             for origin in param.split():
                 road, _, number = origin.rpartition("_")
                 found.setdefault((road, number), []).append(lane.edge)

@@ -15,7 +15,7 @@ from typing import Any
 
 import carla
 
-from mtdrive.envs.bends import Bends
+from mtdrive.envs.bends import Bends, Courses
 from mtdrive.envs.casting import Cast, cast
 from mtdrive.envs.demand import Catalogue, Density, density_of
 from mtdrive.envs.ego_double import NAME, EgoDouble
@@ -66,14 +66,15 @@ class Traffic:
         if any(self._density):
             self._streets = _streets(network_of(roads.name, roads.xodr))
             self._streets.fits(roads.map)
-            self._sumo = Sumo(self._streets.path, self._streets.offset, seed, self._dt)
-            self._trips = Trips(self._streets, self._sumo, seed)
-            self._bends, self._held = Bends(self._streets), set[str]()
+            self._bends, self._courses = Bends(self._streets), Courses(self._streets)
+            self._held: set[str] = set()
             self._plans = list(plans_of(self._streets.net))
             self._lights: dict[str, int] = {}
             self._shown: dict[str, str] = {}
             self._occupied: set[str] = set()
             self._inside: dict[str, frozenset[int]] = {}
+            self._sumo = Sumo(self._streets.path, self._streets.offset, seed, self._dt)
+            self._trips = Trips(self._streets, self._sumo, seed)
 
     def close(self) -> None:
         """End SUMO; the actors belong to the session. Twice does no harm."""
@@ -133,21 +134,31 @@ class Traffic:
         """
         if self._sumo is None:
             return []
+        try:
+            self._advance(self._sumo, ego, lights)
+        except libsumo.TraCIException as error:
+            raise SimulatorError(f"SUMO failed: {error}") from None
+        return [command for user in self._users.values() for command in user.commands()]
+
+    def _advance(self, sumo: Sumo, ego: Actor, lights: Mapping[str, int]) -> None:
         self._steps += 1
         self._show(lights)
         self._ego.move(ego)
-        self._sumo.step()
+        sumo.step()
         self._ego.look()
-        vehicles, walkers = dict(self._sumo.vehicles()), dict(self._sumo.walkers())
+        vehicles, walkers = dict(sumo.vehicles()), dict(sumo.walkers())
         self._occupied = {placed.on for placed in vehicles.values() if placed.on.startswith(":")}
+        vehicles.pop(NAME, None)
         if self._steps % max(1, round(1 / self._dt)) == 0:
-            self._trips.go_on((name for name in vehicles if name != NAME), walkers)
+            self._trips.go_on(vehicles, walkers)
             self._unstick(vehicles, ego)
-        for name, placed in (*vehicles.items(), *walkers.items()):
-            if name != NAME:
-                self._users[name].follow(placed, self._dt)
-                self._slow_down(name, placed)
-        return [command for user in self._users.values() for command in user.commands()]
+        for name, placed in vehicles.items():
+            user = self._users[name]
+            yaw = self._courses.yaw(placed.yaw, placed.on, placed.metres - user.now.extent[0])
+            user.follow(placed._replace(yaw=yaw), self._dt)
+            self._slow_down(name, placed)
+        for name, placed in walkers.items():
+            self._users[name].follow(placed, self._dt)
 
     def _slow_down(self, name: str, placed: Placed) -> None:
         """Hold a vehicle back in a bend, and let it go after."""
@@ -177,11 +188,7 @@ class Traffic:
         """Put one vehicle elsewhere that has stood for long, if nobody sees it."""
         x, y, _ = ego.xyz
         for name, placed in seen.items():
-            if (
-                name != NAME
-                and placed.waited > STUCK
-                and math.hypot(placed.x - x, placed.y - y) > OUT_OF_SIGHT
-            ):
+            if placed.waited > STUCK and math.hypot(placed.x - x, placed.y - y) > OUT_OF_SIGHT:
                 self._trips.move_away(name, tuple(seen.values()), (x, y), OUT_OF_SIGHT)
                 return
 

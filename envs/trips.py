@@ -20,6 +20,9 @@ BLOCK, WALKS = 4, 3
 TAIL = 0.5
 """Metres that SUMO takes a vehicle for longer: behind one that waits in a junction it leaves no gap."""
 
+SIDEWAYS = {"lcMaxSpeedLatStanding": "0", "lcMaxSpeedLatFactor": "0.15"}
+"""SUMO's bounds when lanes are changed: to the side at most so many metres for each metre forward."""
+
 Extent = tuple[float, float, float]
 
 
@@ -57,6 +60,8 @@ class Trips:
             departPos=f"{place.metres + extent[0]:.3f}",
             departSpeed="0",
         )
+        for setting, value in SIDEWAYS.items():
+            libsumo.vehicle.setParameter(name, f"laneChangeModel.{setting}", value)
 
     def add_walker(self, name: str, choice: Choice, extent: Extent, place: Place) -> None:
         """Let a walker enter at a place."""

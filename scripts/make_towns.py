@@ -6,12 +6,11 @@ python -m scripts.make_towns [folder]
 
 from __future__ import annotations
 
-import re
-import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+from mtdrive.envs.networks import convert
 from scripts.town_builder import Builder
 from scripts.town_tables import TOWNS
 
@@ -33,16 +32,8 @@ def write(name: str, folder: Path) -> None:
     header.set("date", "2026-01-01T00:00:00")  # the same file each time
     ElementTree.indent(tree, " ")
     tree.write(path, encoding="utf-8", xml_declaration=True)
-    network = folder / f"{name}.net.xml"
-    options = [
-        "--offset.disable-normalization",
-        "--opendrive.curve-resolution",
-        "1",
-        "--output.original-names",
-    ]
-    subprocess.run(["netconvert", "--opendrive-files", path, "--output-file", network, *options], check=True)
-    # netconvert writes the date and the paths of this machine.
-    network.write_text(re.sub(r"<!--.*?-->\s*", "", network.read_text(), flags=re.DOTALL))
+    network = convert(name, path.read_text(encoding="utf-8"))
+    (folder / f"{name}.net.xml").write_bytes(network)
 
 
 def _add_controllers(root: ElementTree.Element, controllers: dict[int, list[list[int]]]) -> None:

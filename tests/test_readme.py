@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,15 +34,17 @@ def commands() -> Iterator[str]:
 
 
 @pytest.fixture
-def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give a folder with the README's files, whose task is found like one in `tasks/`."""
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a folder with the README's files, whose task is found like one in `tasks/`.
+
+    Once imported it stays: its class goes on to be one of those that settings may name.
+    """
     (task,), (delta,) = blocks(README, "python"), blocks(README, "yaml")
     (tmp_path / "lidar_depth.py").write_text(task)
     (tmp_path / "lidar.yaml").write_text(delta)
     monkeypatch.setattr(mtdrive.tasks, "__path__", [*mtdrive.tasks.__path__, str(tmp_path)])
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    sys.modules.pop("mtdrive.tasks.lidar_depth", None)
+    return tmp_path
 
 
 @pytest.mark.usefixtures("example")

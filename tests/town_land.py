@@ -51,6 +51,11 @@ class Plain:
     name: str = "plain"
     xodr: str = XODR
     spawn_points: Sequence[Pose] = (Pose(),)
+    mesh: bytes = b""
+
+    def navigation(self) -> bytes:
+        """Return the mesh."""
+        return self.mesh
 
     def ground(self, x: float, y: float, z: float | None = None) -> float:
         """Return the height."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import math
 import time
 
 import numpy as np
 
+from mtdrive.envs.town.calls import CALLS
+from mtdrive.envs.town.faults import read_fault
 from mtdrive.envs.town.roads import load_map, map_names
 from mtdrive.envs.town.serve import serve
 from mtdrive.envs.town.server import Maps
+from mtdrive.envs.town.session import Session
 from mtdrive.envs.town.stage import FAR, Camera, Land, Layers, Stage
 
 SLOW = 33
@@ -60,16 +64,31 @@ class Flat:
             tags[row, column], instances[row, column] = body.tag, body.id & 0xFFFF
 
 
+@CALLS.serve()
+def count_all(session: Session) -> dict[str, int]:
+    """Return what there is in the server that must not grow."""
+    server = session.server
+    return {
+        "tasks": len(asyncio.all_tasks()),
+        "sessions": len(server.sessions),
+        "clients": len(server.door.inside),
+        "listeners": len(server.streams.door.inside),
+        "actors": len(server.world.actors),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--town")
     parser.add_argument("--xodr")
+    parser.add_argument("--fault", action="append", default=[])
     parser.add_argument("--end-with-input", action="store_true")
     options = parser.parse_args()
     name = options.xodr or options.town or map_names()[0]
-    serve(Maps(load_map, map_names), name, Flat, options.port, options.seed, options.end_with_input)
+    faults = [read_fault(text) for text in options.fault]
+    serve(Maps(load_map, map_names), name, Flat, options.port, options.seed, options.end_with_input, faults)
 
 
 if __name__ == "__main__":

@@ -245,9 +245,12 @@ def manage(port: int) -> dict[str, Any]:
     """Reload with a traffic manager, in both modes, and let it drive."""
     client, world = begin(port)
     manager = client.get_trafficmanager(int(sys.argv[3]))
-    world = client.reload_world()
-    world.wait_for_tick(5.0)
+    for _ in range(3):
+        world = client.reload_world()
+        world.wait_for_tick(5.0)
     synchronous(world)
+    for _ in range(3):
+        world = client.reload_world(False)
     manager.set_synchronous_mode(True)
     library, spots = world.get_blueprint_library(), world.get_map().get_spawn_points()
     SpawnActor, SetAutopilot = carla.command.SpawnActor, carla.command.SetAutopilot

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from mtdrive.envs.town.limits import POINTS
 from mtdrive.envs.town.models import Size, VehicleModel
 from mtdrive.envs.town.stage import Pose
 from mtdrive.envs.town.structs import (
@@ -22,6 +23,7 @@ from mtdrive.envs.town.structs import (
     Vector,
     array,
     array_of,
+    few,
     flag,
     number,
     pair,
@@ -167,7 +169,7 @@ def read_physics(value: Any, old: Physics) -> Physics:
     """
     f = array(value, 16)
     physics = Physics(
-        torque_curve=tuple(array_of(pair)(f[0])),
+        torque_curve=tuple(array_of(pair, POINTS)(f[0])),
         max_rpm=number(f[1]),
         inertia=number(f[2]),
         damping=(number(f[3]), number(f[4]), number(f[5])),
@@ -175,12 +177,12 @@ def read_physics(value: Any, old: Physics) -> Physics:
         gear_time=number(f[7]),
         clutch=number(f[8]),
         final_ratio=number(f[9]),
-        gears=tuple(Gear(*vector(gear)) for gear in array(f[10])),
+        gears=tuple(Gear(*vector(gear)) for gear in few(f[10], POINTS)),
         mass=number(f[11]),
         drag=number(f[12]),
         centre=vector(f[13]),
-        steering_curve=tuple(array_of(pair)(f[14])),
-        wheels=tuple(_read_wheel(wheel) for wheel in array(f[15])),
+        steering_curve=tuple(array_of(pair, POINTS)(f[14])),
+        wheels=tuple(_read_wheel(wheel) for wheel in few(f[15], POINTS)),
         sweep=bool(len(f) > 16 and flag(f[16])),
     )
     _check(physics, old)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -116,6 +117,8 @@ def _rows(bodies: Sequence[Body], before: Sequence[Body]) -> np.ndarray:
     out["place"] = _columns([b.pose for b in bodies])
     out["placed"] = _columns([b.pose for b in before])
     out["paint"][:, :3] = np.array([b.colour for b in bodies]) / 255
+    # By it people differ who wear one colour.
+    out["paint"][:, 3] = [zlib.crc32(b.model.encode()) % 256 / 255 for b in bodies]
     out["body"][:, 0] = [b.id & 0xFFFF for b in bodies]
     out["body"][:, 1] = [b.tag for b in bodies]
     out["body"][:, 2] = [b.lights & 0xFFFFFFFF for b in bodies]

@@ -32,7 +32,7 @@ CONSTANTS = {
         m.name: f"{int(m)}"
         for m in (Material.KERB, Material.GRASS, Material.PAINT, Material.GLASS, Material.VARIATION)
     },
-    **{m.name: f"{int(m)}u" for m in (Material.CLOTH,)},
+    **{m.name: f"{int(m)}u" for m in (Material.CLOTH, Material.DENIM, Material.SKIN)},
     "SKY": f"{int(Tag.SKY)}.0",
     "FAR": f"{FAR}",
     "SIGNAL_WORDS": f"{SIGNAL_WORDS}",

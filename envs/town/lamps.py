@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from mtdrive.envs.town.furniture import STREET
 from mtdrive.envs.town.mesh import Mesh
 from mtdrive.envs.town.people import BRAKE, FRONT, LEFT, REAR, REVERSE, RIGHT
 from mtdrive.envs.town.stage import Box
-from mtdrive.envs.town.things import STREET
 
 FLAGS = {BRAKE: 0x8, FRONT: 0x6, RIGHT: 0x10, LEFT: 0x20, REVERSE: 0x40, REAR: 0x1}
 """Of `carla.VehicleLightState`: which make a lamp shine brightly."""

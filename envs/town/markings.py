@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from mtdrive.envs.town.materials import Material
-from mtdrive.envs.town.mesh import Mesh, quads, ribbon
+from mtdrive.envs.town.mesh import Mesh, quads
 from mtdrive.envs.town.opendrive import Mark, Network, Post, Road, Section
+from mtdrive.envs.town.shapes import ribbon
 from mtdrive.envs.town.signposts import LIGHT, STOP, Signpost, Stop
-from mtdrive.envs.town.strips import ROAD, SURFACES, across, rows
-from mtdrive.envs.town.surface import Surface
+from mtdrive.envs.town.strips import ROAD, SURFACES, Strip, across, rows
+from mtdrive.envs.town.surface import STOREY, Surface
 from mtdrive.envs.town.tags import Tag
 
 LIFT = 0.012
 """Metres that paint lies above the road: less would flicker far away."""
 
+LONG = 3.0
+"""Metres from the middle of a quad of a junction's lane to its corners, at most."""
+
 DASH, PERIOD = 3.0, 6.5
 """Metres of a dash, and from one to the next."""
+
+Heights = Float[np.ndarray, "n"]
 
 COLOURS = {"yellow": (1.0, 0.74, 0.22)}
 WHITE = (1.0, 1.0, 1.0)
 
 
-def paint(network: Network, signposts: dict[str, Signpost], surface: Surface) -> Iterator[Mesh]:
+def paint(
+    network: Network, signposts: dict[str, Signpost], surface: Surface, strips: Sequence[Strip]
+) -> Iterator[Mesh]:
     """Give the meshes of all paint."""
+    laps = Laps(strips)
     for road in network.roads.values():
         if not road.junction:
             for section in road.sections:
                 yield from _lines(road, section)
         for thing in road.objects:
             if thing.kind == "crosswalk" and len(thing.outline) >= 4:
-                yield from _crossing(road, thing, surface)
+                yield from _crossing(road, thing, surface, laps)
     for signpost in signposts.values():
         if signpost.kind in (LIGHT, STOP):
             yield from (_stop_line(s) for s in signpost.stops)
@@ -89,7 +99,7 @@ def _stop_line(stop: Stop) -> Mesh:
     return quads(points, Material.PAINT, Tag.ROAD_LINE)
 
 
-def _crossing(road: Road, thing: Post, surface: Surface) -> Iterator[Mesh]:
+def _crossing(road: Road, thing: Post, surface: Surface, laps: Laps) -> Iterator[Mesh]:
     """Give the stripes of a crossing; they run along its short sides."""
     line = road.line(np.array([thing.s]))
     heading = float(line.heading[0]) + thing.heading
@@ -102,17 +112,54 @@ def _crossing(road: Road, thing: Post, surface: Surface) -> Iterator[Mesh]:
         corners = np.roll(corners, -1, axis=0)
     a, b, c, d = corners
     count = int(np.linalg.norm(c - b) / 1.0)
-    for k in range(count):
-        low, high = (k + 0.25) / count, (k + 0.75) / count
-        stripe = np.stack([a + (d - a) * low, b + (c - b) * low, b + (c - b) * high, a + (d - a) * high])
-        yield _laid(stripe, float(origin[2]), surface)
+    pieces = max(1, round(float(np.linalg.norm(b - a)) / 1.2))
+    if not count:
+        return
+    low = ((np.arange(count) + 0.25) / count)[:, None, None]
+    far = (np.arange(pieces + 1) / pieces)[None, :, None]
+    sides = [
+        (a + (d - a) * at) * (1 - far) + (b + (c - b) * at) * far for at in (low, low + 0.5 / count)
+    ]  # each count pieces+1 2
+    near = float(origin[2])
+    first, second = (np.concatenate([s, _tops(s, near, surface, laps)[..., None]], axis=-1) for s in sides)
+    points = np.stack([first[:, :-1], first[:, 1:], second[:, 1:], second[:, :-1]], axis=2).reshape(-1, 4, 3)
+    along, over = points[:, 1] - points[:, 0], points[:, 2] - points[:, 0]
+    if (along[:, 0] * over[:, 1] - along[:, 1] * over[:, 0])[0] < 0:
+        points = points[:, ::-1]
+    yield quads(points, Material.PAINT, Tag.ROAD_LINE)
 
 
-def _laid(stripe: np.ndarray, near: float, surface: Surface) -> Mesh:
-    """Return a stripe on the ground, with its upper side up."""
-    z = [surface.height(float(x), float(y), near) + LIFT for x, y in stripe]
-    points = np.concatenate([stripe, np.array(z)[:, None]], axis=1)
-    first, second = points[1] - points[0], points[2] - points[0]
-    if first[0] * second[1] - first[1] * second[0] < 0:
-        points = points[::-1]
-    return quads(points[None], Material.PAINT, Tag.ROAD_LINE)
+def _tops(places: np.ndarray, near: float, surface: Surface, laps: Laps) -> np.ndarray:
+    """Return the heights of paint at places: above all lanes that lie above each other there."""
+    ground = np.array([surface.height(x, y, near) for x, y in places.reshape(-1, 2).tolist()])
+    top = np.maximum(ground, laps.highest(places.reshape(-1, 2), near)) + LIFT
+    return np.asarray(top.reshape(places.shape[:-1]))
+
+
+class Laps:
+    """The quads of lanes in junctions, which lie above each other and not always level."""
+
+    def __init__(self, strips: Sequence[Strip]) -> None:
+        crossed = [s for s in strips if s.road.junction and s.surface == ROAD]
+        self.quads = np.concatenate([np.zeros((0, 4, 3)), *(ribbon(s.left, s.right) for s in crossed)])
+        self.middles = self.quads[..., :2].mean(axis=1)
+
+    def highest(self, places: Float[np.ndarray, "n 2"], near: float) -> Heights:
+        """Return the height of the highest lane at places of a crossing, -inf where there is none."""
+        middle = places.mean(axis=0)
+        reach = float(np.linalg.norm(places - middle, axis=1).max()) + LONG
+        found = self.quads[np.linalg.norm(self.middles - middle, axis=1) < reach]
+        found = found[abs(found[..., 2].mean(axis=1) - near) < STOREY]
+        out = np.full(len(places), -np.inf)
+        for corner in ((0, 1, 2), (0, 2, 3)):
+            a, b, c = (found[None, :, k] for k in corner)
+            u, v = b - a, c - a
+            w = places[:, None] - a[..., :2]
+            scale = u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                p = (w[..., 0] * v[..., 1] - w[..., 1] * v[..., 0]) / scale
+                q = (u[..., 0] * w[..., 1] - u[..., 1] * w[..., 0]) / scale
+            inside = (p > -0.05) & (q > -0.05) & (p + q < 1.05)
+            z = np.where(inside, a[..., 2] + p * u[..., 2] + q * v[..., 2], -np.inf)
+            out = np.maximum(out, z.max(axis=1, initial=-np.inf))
+        return out

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from mtdrive.envs.town.furniture import STREET
 from mtdrive.envs.town.lamps import Lengths, Lights, Point, Points
 from mtdrive.envs.town.people import BRAKE, FRONT, REAR
-from mtdrive.envs.town.things import GREEN, RED, STREET, YELLOW
+from mtdrive.envs.town.things import GREEN, RED, YELLOW
 
 POOL, BEAM, HALO, GLINT = range(4)
 """The shapes of light: of a lamp above the ground, ahead of a car, around a lamp, on wet ground."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from mtdrive.envs.town.materials import Material
-from mtdrive.envs.town.mesh import Mesh, blob, box, join, prism, quads, tube
+from mtdrive.envs.town.mesh import Colour, Mesh, quads
+from mtdrive.envs.town.shapes import blob, box, grid, tube
 from mtdrive.envs.town.tags import Tag
 
 BRAKE, FRONT, RIGHT, LEFT, REVERSE, REAR = 4, 5, 6, 7, 8, 9
@@ -18,173 +19,64 @@ BODY = Tag.UNLABELED
 """The tag of a part that has the tag of its body."""
 
 DARK, RED, CLEAR = (0.14, 0.14, 0.15), (1.0, 0.08, 0.05), (1.0, 0.98, 0.9)
+SHOES, HAIR = (0.12, 0.11, 0.11), (0.18, 0.12, 0.08)
+
+Point = tuple[float, float, float]
 
 
-def wheel(at: tuple[float, float, float], radius: float, thick: float) -> Mesh:
-    """Return a wheel that rolls along x."""
-    x, y, z = at
-    ends = ((x, y - thick / 2, z), (x, y + thick / 2, z))
-    tyre = [(ends[0], 0.0), (ends[0], radius), (ends[1], radius), (ends[1], 0.0)]
-    parts = [tube(tyre, Material.RUBBER, BODY, sides=12, axis=1)]
-    for end, out in zip(ends, (-0.015, 0.015), strict=True):
-        cap = [((x, end[1] + out, z), 0.62 * radius), ((x, end[1] + out, z), 0.0)]
-        rim = cap if out > 0 else cap[::-1]
-        parts.append(tube(rim, Material.METAL, BODY, sides=10, axis=1, colour=(1, 1, 1)))
-    return join(parts)
+def limb(
+    points: Sequence[Point], radii: Sequence[float], material: Material, tag: Tag,
+    colour: Colour = (1.0, 1.0, 1.0), sides: int = 5,
+) -> Mesh:  # fmt: skip
+    """Return a round tube along points that lie more or less above each other; its ends stay open."""
+    rings = list(zip(points, radii, strict=True))
+    return tube(
+        rings if points[-1][2] > points[0][2] else rings[::-1], material, tag, sides=sides, colour=colour
+    )
 
 
-def _ring(at: tuple[float, float, float], radius: float, thin: float) -> Mesh:
-    """Return a wheel with spokes left out: a ring seen from both sides."""
-    x, y, z = at
-    parts = []
-    for side in (-1, 1):
-        edge = (x, y + side * thin, z)
-        flat = [(edge, radius), (edge, 0.8 * radius)]
-        parts.append(tube(flat if side > 0 else flat[::-1], Material.RUBBER, BODY, sides=12, axis=1))
-    rim = [((x, y - thin, z), radius), ((x, y + thin, z), radius)]
-    inside = [((x, y + thin, z), 0.8 * radius), ((x, y - thin, z), 0.8 * radius)]
-    spokes = [
-        box(
-            (x, y, z), (0.8 * radius if k else 0.01, 0.006, 0.01 if k else 0.8 * radius), Material.METAL, BODY
-        )
-        for k in (0, 1)
-    ]
-    return join([*parts, *(tube(r, Material.RUBBER, BODY, sides=12, axis=1) for r in (rim, inside)), *spokes])
-
-
-def _bar(
-    a: tuple[float, float, float],
-    b: tuple[float, float, float],
-    r: float,
+def torso(
+    rings: Sequence[tuple[Point, float, float]],
     material: Material,
     tag: Tag,
-    colour: tuple[float, float, float] = (1, 1, 1),
+    colour: Colour = (1.0, 1.0, 1.0),
 ) -> Mesh:
-    """Return a bar between two points, square in section."""
-    start, end = np.array(a), np.array(b)
-    along = end - start
-    side = np.cross(
-        [0.0, 1.0, 0.0] if abs(along[1]) < 0.9 * np.linalg.norm(along) else [1.0, 0.0, 0.0], along
-    )
-    side *= r / np.linalg.norm(side)
-    other = np.cross(along, side)
-    other *= r / np.linalg.norm(other)
-    ring = np.array([side + other, -side + other, -side - other, side - other])
-    low, high = ring + start, ring + end
-    walls = np.stack([low, np.roll(low, -1, 0), np.roll(high, -1, 0), high], axis=1)
-    return quads(np.concatenate([walls, high[None], low[None, ::-1]]), material, tag, colour=colour)
-
-
-def _rider(seat: tuple[float, float], hands: tuple[float, float], foot: float) -> Iterator[Mesh]:
-    """Give a person who sits astride: x and z of seat and hands, and the height of the feet."""
-    x, z = seat
-    chest, head = (x + 0.2, z + 0.48), (x + 0.3, z + 0.78)
-    yield _bar((x, 0, z), (chest[0], 0, chest[1]), 0.13, Material.CLOTH, Tag.RIDER)
-    yield blob((head[0], 0, head[1]), (0.12, 0.11, 0.14), Material.SKIN, Tag.RIDER, sides=8, layers=5)
-    yield blob(
-        (head[0] - 0.02, 0, head[1] + 0.05), (0.135, 0.125, 0.12), Material.PLAIN, Tag.RIDER, colour=DARK
-    )
-    for side in (-1, 1):
-        y = 0.13 * side
-        knee = (x + 0.36, y, 0.5 * (z + foot) + 0.1)
-        yield _bar((x, y, z), knee, 0.07, Material.PLAIN, Tag.RIDER, (0.18, 0.20, 0.30))
-        yield _bar(knee, (x + 0.18, y, foot), 0.06, Material.PLAIN, Tag.RIDER, (0.18, 0.20, 0.30))
-        yield _bar(
-            (chest[0], 0.19 * side, chest[1]),
-            (hands[0], 0.24 * side, hands[1]),
-            0.05,
-            Material.CLOTH,
-            Tag.RIDER,
-        )
-
-
-def motorcycle(extent: Extent) -> Iterator[Mesh]:
-    """Give a motorcycle with its rider."""
-    x = extent[0]
-    r = min(0.33, 0.3 * x)
-    yield wheel((-x + r, 0, r), r, 0.14)
-    yield wheel((x - r, 0, r), r, 0.12)
-    yield prism(
-        np.array(
-            [
-                (-0.75 * x, 0.55),
-                (-0.2 * x, 0.32),
-                (0.3 * x, 0.32),
-                (0.45 * x, 0.6),
-                (0.35 * x, 0.9),
-                (0.0, 0.86),
-                (-0.7 * x, 0.78),
-            ]
-        ),
-        0.15,
-        Material.COACHWORK,
-        BODY,
-    )
-    yield _bar((x - r, 0, r), (0.42 * x, 0, 0.95), 0.05, Material.METAL, BODY)
-    yield _bar((0.42 * x, -0.32, 0.98), (0.42 * x, 0.32, 0.98), 0.025, Material.METAL, BODY)
-    yield box((0.52 * x, 0, 0.82), (0.05, 0.1, 0.09), Material.LAMP, BODY, colour=CLEAR, lamp=FRONT)
-    yield box((-0.76 * x, 0, 0.68), (0.03, 0.1, 0.05), Material.LAMP, BODY, colour=RED, lamp=BRAKE)
-    yield from _rider((-0.18 * x, 0.86), (0.4 * x, 1.0), 0.34)
-
-
-def bicycle(extent: Extent) -> Iterator[Mesh]:
-    """Give a bicycle with its rider."""
-    x = extent[0]
-    r = min(0.34, 0.42 * x)
-    rear, front, seat, crank, head = (
-        (-x + r, 0, r),
-        (x - r, 0, r),
-        (-0.28 * x, 0, 0.9),
-        (-0.06 * x, 0, 0.3),
-        (0.42 * x, 0, 0.85),
-    )
-    yield _ring(rear, r, 0.025)
-    yield _ring(front, r, 0.025)
-    for a, b in ((rear, seat), (rear, crank), (crank, seat), (crank, head), (seat, head), (front, head)):
-        yield _bar(a, b, 0.028, Material.COACHWORK, BODY)
-    yield _bar((head[0], -0.26, 1.0), (head[0], 0.26, 1.0), 0.02, Material.METAL, BODY)
-    yield box((seat[0], 0, 0.93), (0.12, 0.06, 0.03), Material.RUBBER, BODY)
-    yield box((seat[0] - 0.13, 0, 0.86), (0.02, 0.04, 0.03), Material.LAMP, BODY, colour=RED, lamp=REAR)
-    yield from _rider((seat[0], 0.95), (head[0], 1.02), 0.3)
+    """Return a body of flat rings from below to above: their middles, half depths and half widths."""
+    turn = np.arange(8) * 2 * np.pi / 7
+    circle = np.stack([np.cos(turn), np.sin(turn), np.zeros(8)], axis=1)
+    points = np.array([np.array(at) + circle * (deep, wide, 1) for at, deep, wide in rings])
+    normals = np.array([circle * (wide + 1e-6, deep + 1e-6, 1) for _, deep, wide in rings])
+    normals = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
+    uv = np.stack(np.broadcast_arrays(turn[None] * 0.15, points[..., 2]), axis=-1)
+    return quads(grid(points), material, tag, uv=grid(uv), normals=grid(normals), colour=colour)
 
 
 def walker(extent: Extent) -> Iterator[Mesh]:
-    """Give a person whose middle is the origin."""
-    h = 2 * extent[2]
-    up = -extent[2]
+    """Give a person in mid-stride whose middle is the origin; lengths are shares of their height."""
+    h, up = 2 * extent[2], -extent[2]
+
+    def at(x: float, y: float, z: float) -> Point:
+        return x * h, y * h, up + z * h
+
     for side in (-1, 1):
-        y = 0.055 * side * h
-        hip, foot = (0.0, y, up + 0.48 * h), (0.05 * side * h, y, up + 0.03 * h)
-        yield _bar(hip, foot, 0.042 * h, Material.PLAIN, BODY, (0.20, 0.22, 0.30))
-        yield box(
-            (foot[0] + 0.03 * h, y, up + 0.02 * h), (0.065 * h, 0.032 * h, 0.02 * h), Material.RUBBER, BODY
-        )
-        shoulder, hand = (
-            (0, 0.125 * side * h, up + 0.79 * h),
-            (-0.05 * side * h, 0.15 * side * h, up + 0.47 * h),
-        )
-        yield _bar(shoulder, hand, 0.027 * h, Material.CLOTH, BODY)
-        yield blob(hand, (0.028 * h,) * 3, Material.SKIN, BODY, sides=5, layers=3)
-    yield blob(
-        (0, 0, up + 0.65 * h), (0.075 * h, 0.125 * h, 0.2 * h), Material.CLOTH, BODY, sides=8, layers=6
-    )
-    yield tube(
-        [((0, 0, up + 0.8 * h), 0.035 * h), ((0, 0, up + 0.88 * h), 0.035 * h)], Material.SKIN, BODY, sides=6
-    )
-    yield blob(
-        (0.01 * h, 0, up + 0.915 * h),
-        (0.055 * h, 0.048 * h, 0.07 * h),
-        Material.SKIN,
-        BODY,
-        sides=8,
-        layers=6,
-    )
-    yield blob(
-        (-0.008 * h, 0, up + 0.945 * h),
-        (0.058 * h, 0.052 * h, 0.056 * h),
-        Material.PLAIN,
-        BODY,
-        sides=8,
-        layers=5,
-        colour=(0.16, 0.11, 0.07),
-    )
+        y, ahead, swing = 0.052 * side, side > 0, float(side)
+        ankle = at(0.062 if ahead else -0.070, y, 0.045 if ahead else 0.062)
+        leg = (at(0.0, y, 0.49), at(0.045 if ahead else 0.012, y, 0.27), ankle)
+        yield limb(leg, [0.046 * h, 0.036 * h, 0.026 * h], Material.DENIM, BODY)
+        foot = (ankle[0] + 0.026 * h, y * h, ankle[2] - 0.024 * h)
+        yield box(foot, (0.058 * h, 0.026 * h, 0.020 * h), Material.PLAIN, BODY, colour=SHOES)
+        hand = at(-0.060 * swing, 0.142 * side, 0.475)
+        arm = (at(0.0, 0.118 * side, 0.80), at(-0.028 * swing - 0.012, 0.140 * side, 0.63), hand)
+        yield limb(arm, [0.034 * h, 0.027 * h, 0.021 * h], Material.CLOTH, BODY, sides=4)
+        tip = (hand[0] + 0.010 * h, hand[1], hand[2] - 0.035 * h)
+        yield box(tip, (0.018 * h, 0.012 * h, 0.038 * h), Material.SKIN, BODY, faces=(0, 1, 2, 3, 5))
+    rings = [
+        (at(0, 0, 0.44), 0.0, 0.0), (at(0, 0, 0.44), 0.070 * h, 0.096 * h),
+        (at(0, 0, 0.56), 0.060 * h, 0.084 * h), (at(0.006, 0, 0.71), 0.072 * h, 0.110 * h),
+        (at(0, 0, 0.79), 0.054 * h, 0.112 * h), (at(0, 0, 0.835), 0.028 * h, 0.036 * h),
+    ]  # fmt: skip
+    yield torso(rings, Material.CLOTH, BODY)
+    yield limb((at(0, 0, 0.82), at(0.006, 0, 0.88)), [0.030 * h, 0.028 * h], Material.SKIN, BODY)
+    head, hair = at(0.010, 0, 0.920), at(-0.004, 0, 0.942)
+    yield blob(head, (0.052 * h, 0.043 * h, 0.068 * h), Material.SKIN, BODY, sides=6, layers=4)
+    yield blob(hair, (0.054 * h, 0.048 * h, 0.056 * h), Material.PLAIN, BODY, sides=6, layers=4, colour=HAIR)

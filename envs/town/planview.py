@@ -11,6 +11,8 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from jaxtyping import Float
 
+from mtdrive.envs.town.limits import NUMBER
+
 Array = Float[np.ndarray, "n"]
 Many = Float[np.ndarray, "..."]
 
@@ -115,7 +117,7 @@ def read_piece(element: Element) -> Piece:
     """
     keys = {"start": "s", "x": "x", "y": "y", "heading": "hdg", "length": "length"}
     base = {name: float(element.get(key, "nan")) for name, key in keys.items()}
-    if not all(map(math.isfinite, base.values())):
+    if not all(abs(value) <= NUMBER for value in base.values()):
         raise ValueError("<geometry> lacks one of s, x, y, hdg and length")
     kind = next(iter(element), None)
     numbers = {k: float(v) for k, v in kind.attrib.items() if k != "pRange"} if kind is not None else {}

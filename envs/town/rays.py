@@ -10,8 +10,8 @@ import numpy as np
 from mtdrive.envs.town.stage import Box, Land
 from mtdrive.envs.town.structs import Vector
 
-PACE = 0.25
-"""Metres between the points of a line that are compared with the ground."""
+PACE, COARSER = 0.25, 0.002
+"""Metres between the points of a line that are compared with the ground, and what is added a metre."""
 
 
 def meet(box: Box, start: Vector, direction: Vector, swell: float = 0.0) -> float | None:
@@ -34,6 +34,14 @@ def meet(box: Box, start: Vector, direction: Vector, swell: float = 0.0) -> floa
     return first if first <= last else None
 
 
+def beside(box: Box, start: Vector, direction: Vector, reach: float) -> bool:
+    """Return whether a line comes so near to a box that it may meet it."""
+    x, y, z = box.pose.x - start[0], box.pose.y - start[1], box.pose.z - start[2]
+    along = min(max(x * direction[0] + y * direction[1] + z * direction[2], 0.0), reach)
+    away = math.hypot(x - along * direction[0], y - along * direction[1], z - along * direction[2])
+    return away <= math.hypot(*box.extent)
+
+
 def nearest(boxes: Iterable[Box], start: Vector, direction: Vector, reach: float) -> tuple[float, Box] | None:
     """Return the distance and the box that is met first within a reach."""
     found = None
@@ -47,10 +55,9 @@ def nearest(boxes: Iterable[Box], start: Vector, direction: Vector, reach: float
 def land_on(land: Land, start: Vector, direction: Vector, reach: float) -> Vector | None:
     """Return where a line first goes through the ground."""
     above = start[2] >= land.ground(start[0], start[1], start[2])
-    count = max(1, math.ceil(reach / PACE))
     before = 0.0
-    for i in range(1, count + 1):
-        distance = reach * i / count
+    while before < reach:
+        distance = min(before + PACE + COARSER * before, reach)
         x, y, z = (s + distance * d for s, d in zip(start, direction, strict=True))
         if (z >= land.ground(x, y, z)) != above:
             return _between(land, start, direction, before, distance, above)

@@ -30,6 +30,9 @@ from mtdrive.envs.town.tags import Tag
 FINER = 2
 """By how much the image is larger, each way, that colours are drawn into."""
 
+KEPT = 16 << 20
+"""Pixels of all sizes of images together that are kept to draw into; each takes 56 bytes."""
+
 Ranges = list[tuple[int, int]]
 Mask = Bool[np.ndarray, "n"]
 Point = Float[np.ndarray, "xyz=3"]
@@ -44,6 +47,13 @@ class _Frames:
     large: moderngl.Framebuffer
     colours: moderngl.Framebuffer
     labels: moderngl.Framebuffer
+
+    def release(self) -> None:
+        """Free them."""
+        for frame in (self.large, self.colours, self.labels):
+            for part in (*frame.color_attachments, frame.depth_attachment, frame):
+                if part is not None:
+                    part.release()
 
 
 class Renderer:
@@ -195,6 +205,8 @@ class Renderer:
         self.context.depth_func = "<"
 
     def _make_frames(self, w: int, h: int) -> _Frames:
+        while self._frames and w * h + sum(a * b for a, b in self._frames) > KEPT:
+            self._frames.pop(next(iter(self._frames))).release()
         context, large = self.context, (FINER * w, FINER * h)
         image = context.texture(large, 4)
         made = _Frames(

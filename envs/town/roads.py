@@ -13,6 +13,7 @@ from pathlib import Path
 from mtdrive.envs.town import navigation, scenery, signposts, surface
 from mtdrive.envs.town.opendrive import Network, Road, Section, parse
 from mtdrive.envs.town.signposts import Signpost
+from mtdrive.envs.town.sites import Item
 from mtdrive.envs.town.stage import Box, Pose
 from mtdrive.envs.town.strips import Strip, strips
 from mtdrive.envs.town.surface import Surface
@@ -79,7 +80,7 @@ class TownMap:
         return {k: s for k, s in self.signposts.items() if s.kind == signposts.STOP}
 
     @cached_property
-    def scenery(self) -> tuple[scenery.Item, ...]:
+    def scenery(self) -> tuple[Item, ...]:
         """Buildings, trees and poles."""
         return tuple(scenery.place(self.strips, self.surface, self.name))
 

@@ -1,18 +1,18 @@
-"""What stands beside the roads: houses, blocks, trees, bushes, lamps; the same for a map each time."""
+"""What stands beside the roads: houses, blocks, trees, lamps and more; the same for a map each time."""
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from mtdrive.envs.town.opendrive import Road
+from mtdrive.envs.town.furniture import SIZES
+from mtdrive.envs.town.roadside import plot, roadside
 from mtdrive.envs.town.signposts import LIGHT, Signpost
-from mtdrive.envs.town.stage import Box, Pose
+from mtdrive.envs.town.sites import Ground, Item, Side, put
+from mtdrive.envs.town.stage import Pose
 from mtdrive.envs.town.strips import PAVEMENT, Strip
 from mtdrive.envs.town.surface import CELL, NOTHING, Surface
 from mtdrive.envs.town.tags import Tag
@@ -23,73 +23,11 @@ FAST = 85 / 3.6
 ROADSIDE = 1.5
 """Metres between a road's outermost lane and the first wall, at least."""
 
+FAR_OFF = 24.0
+"""Metres from a road from which on trees have few details."""
+
 LAMP_STEP = 28.0
 TREE_STEP = 9.0
-
-
-@dataclass(frozen=True)
-class Item:
-    """One thing that stands; its pose is the middle of its foot."""
-
-    kind: str
-    pose: Pose
-    extent: tuple[float, float, float]
-    """Half of its depth, width and height."""
-    style: int
-    """Chooses colours and details."""
-    tag: Tag
-    solid: bool = True
-
-    @property
-    def box(self) -> Box:
-        """What a vehicle hits."""
-        p, (x, y, z) = self.pose, self.extent
-        if self.kind == "tree":
-            x = y = 0.25
-        return Box(Pose(p.x, p.y, p.z + z, 0.0, p.yaw, 0.0), (x, y, z), int(self.tag))
-
-
-class Ground:
-    """Which cells are still free, on the raster of the surface."""
-
-    def __init__(self, surface: Surface) -> None:
-        self.surface = surface
-        self.taken = ndimage.binary_dilation(surface.kind != NOTHING, iterations=2)
-
-    def free(self, xy: np.ndarray, yaw: float, extent: tuple[float, float, float], gap: float) -> bool:
-        """Return whether a footprint with a gap around it covers no taken cell."""
-        return not self.taken[self._cells(xy, yaw, extent, gap)].any()
-
-    def take(self, xy: np.ndarray, yaw: float, extent: tuple[float, float, float], gap: float) -> None:
-        """Mark a footprint with a gap around it as taken."""
-        self.taken[self._cells(xy, yaw, extent, gap)] = True
-
-    def _cells(
-        self, xy: np.ndarray, yaw: float, extent: tuple[float, float, float], gap: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        a, b = (np.arange(-(e + gap), e + gap + CELL, 0.9 * CELL) for e in extent[:2])
-        c, s = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
-        u, v = np.meshgrid(a, b)
-        return self.surface.cells(np.stack([xy[0] + c * u - s * v, xy[1] + s * u + c * v], axis=-1))
-
-    def height(self, xy: np.ndarray, yaw: float, extent: tuple[float, float, float]) -> float:
-        """Return the lowest ground under a footprint."""
-        return float(self.surface.low[self._cells(xy, yaw, extent, 0.0)].min())
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side of a road: points each metre along its outermost edge, and the way away from the road."""
-
-    road: Road
-    points: np.ndarray
-    away: np.ndarray
-    paved: bool
-    fast: bool
-
-    def yaw(self, i: int) -> float:
-        """Return the direction from the land to the road, degrees."""
-        return math.degrees(math.atan2(-self.away[i, 1], -self.away[i, 0]))
 
 
 def place(strips: Sequence[Strip], surface: Surface, name: str) -> Iterator[Item]:
@@ -102,7 +40,12 @@ def place(strips: Sequence[Strip], surface: Surface, name: str) -> Iterator[Item
         yield from _poles(side, ground)
     for side in sides:
         if not side.fast:
-            yield from _buildings(side, ground, rng)
+            for item, edge in _buildings(side, ground, rng):
+                yield item
+                if item.kind == "house":
+                    yield from plot(item, edge, ground)
+    for side in sides:
+        yield from roadside(side, ground)
     for side in sides:
         yield from _row_of_trees(side, ground, rng)
     yield from _woods(ground, rng)
@@ -121,22 +64,13 @@ def _side(strip: Strip) -> Side:
     return Side(strip.road, outer, away, strip.surface == PAVEMENT, limit > FAST)
 
 
-def _put(
-    ground: Ground, kind: str, xy: np.ndarray, yaw: float, extent: tuple[float, float, float], style: int,
-    tag: Tag, solid: bool = True,
-) -> Item:  # fmt: skip
-    x, y = xy.tolist()
-    z = ground.height(xy, yaw, extent)
-    return Item(kind, Pose(x, y, z, 0.0, yaw, 0.0), extent, style, tag, solid)
-
-
 def _poles(side: Side, ground: Ground) -> Iterator[Item]:
     """Give the street lamps: at the outer edge of the pavement, or just beside the road."""
     step = LAMP_STEP * (1.6 if side.fast else 1.0)
     for k in range(int(len(side.points) / step)):
         i = int((k + 0.5) * step)
-        xy = side.points[i, :2] + side.away[i] * (-0.35 if side.paved else 0.9)
-        extent = (0.09, 0.09, 3.2)
+        xy = side.points[i, :2] + side.away[i] * (-0.35 if side.paved else 1.5)
+        extent = SIZES["lamp"]
         z = float(side.points[i, 2])
         x, y = xy.tolist()
         if ground.surface.stretch[ground.surface.cell(x, y)] < 0:
@@ -144,8 +78,8 @@ def _poles(side: Side, ground: Ground) -> Iterator[Item]:
             ground.take(xy, side.yaw(i), extent, 1.0)
 
 
-def _buildings(side: Side, ground: Ground, rng: np.random.Generator) -> Iterator[Item]:
-    """Give a row of buildings that face the road."""
+def _buildings(side: Side, ground: Ground, rng: np.random.Generator) -> Iterator[tuple[Item, float]]:
+    """Give a row of buildings that face the road, and how far before its middle each one's plot ends."""
     i, district = 0, rng.integers(3)
     while i < len(side.points) - 6:
         if rng.random() < 0.12:
@@ -156,7 +90,8 @@ def _buildings(side: Side, ground: Ground, rng: np.random.Generator) -> Iterator
         xy = side.points[k, :2] + side.away[k] * (ROADSIDE + setback + extent[0])
         if ground.free(xy, yaw, extent, 1.0):
             ground.take(xy, yaw, extent, 1.0)
-            yield _put(ground, kind, xy, yaw, extent, int(rng.integers(1 << 16)), Tag.BUILDING)
+            item = put(ground, kind, xy, yaw, extent, int(rng.integers(1 << 16)), Tag.BUILDING)
+            yield item, extent[0] + setback + ROADSIDE
             i += int(2 * extent[1] + (rng.uniform(5, 12) if kind == "house" else rng.uniform(2, 5)))
         else:
             i += 4
@@ -173,25 +108,30 @@ def _building(district: int, rng: np.random.Generator) -> tuple[str, tuple[float
 
 
 def _row_of_trees(side: Side, ground: Ground, rng: np.random.Generator) -> Iterator[Item]:
+    kind = int(rng.integers(1 << 16))
     for k in range(int(len(side.points) / TREE_STEP)):
         i = min(int((k + rng.uniform(0.2, 0.8)) * TREE_STEP), len(side.points) - 1)
         far = rng.uniform(1.8, 3.2) if not side.fast else rng.uniform(6, 14)
         xy = side.points[i, :2] + side.away[i] * far
         if rng.random() < 0.75:
-            yield from _plant(xy, ground, rng)
+            yield from _plant(xy, ground, rng, kind)
 
 
-def _plant(xy: np.ndarray, ground: Ground, rng: np.random.Generator) -> Iterator[Item]:
-    """Give a tree or a bush, if there is room for it."""
+def _plant(
+    xy: np.ndarray, ground: Ground, rng: np.random.Generator, usual: int | None = None, kind: str = "tree"
+) -> Iterator[Item]:
+    """Give a tree or a bush, if there is room for it; of trees, more are of the usual style than not."""
     bush = rng.random() < 0.22
     height = rng.uniform(0.4, 0.8) if bush else rng.uniform(2.2, 4.5)
     room = (0.5, 0.5, height)
     yaw, style = float(rng.uniform(-180, 180)), int(rng.integers(1 << 16))
+    if usual is not None and style % 4:
+        style = usual
     if ground.free(xy, 0.0, room, 0.3):
         ground.take(xy, 0.0, room, 0.8)
         wide = height * rng.uniform(0.9, 1.4) if bush else height * rng.uniform(0.42, 0.58)
-        kind = "bush" if bush else "tree"
-        yield _put(ground, kind, xy, yaw, (wide, wide, height), style, Tag.VEGETATION, solid=not bush)
+        extent = (wide, wide, height)
+        yield put(ground, "bush" if bush else kind, xy, yaw, extent, style, Tag.VEGETATION, solid=not bush)
 
 
 def _woods(ground: Ground, rng: np.random.Generator) -> Iterator[Item]:
@@ -204,7 +144,7 @@ def _woods(ground: Ground, rng: np.random.Generator) -> Iterator[Item]:
     chance = np.where(field > 0.5 * field.std(), 0.20, 0.012) * (far > 8) * (far < 90)
     for i, j in np.argwhere(rng.random((h, w)) < chance):
         at = np.array([surface.x, surface.y]) + (np.array([j, i]) + rng.uniform(0, 1, 2)) * 8 * CELL
-        yield from _plant(at, ground, rng)
+        yield from _plant(at, ground, rng, kind="far tree" if far[i, j] > FAR_OFF else "tree")
 
 
 def post(surface: Surface, signal: Signpost) -> Item:

@@ -7,8 +7,10 @@ sensor and the time.
 
 from __future__ import annotations
 
+import logging
 import math
 import random
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +20,7 @@ import numpy as np
 from mtdrive.envs.town.actors import Actor, Prop, Sensor, Vehicle, Walker
 from mtdrive.envs.town.chassis import GRAVITY
 from mtdrive.envs.town.collisions import Hit
+from mtdrive.envs.town.faults import Faults
 from mtdrive.envs.town.messages import header, image, pack, write_actor, write_static
 from mtdrive.envs.town.rays import meet
 from mtdrive.envs.town.stage import Camera, Land, Layers, Painter, Stage
@@ -26,9 +29,12 @@ from mtdrive.envs.town.structs import Msg, Vector
 from mtdrive.envs.town.versions import Wire
 from mtdrive.envs.town.world import World
 
+LOG = logging.getLogger(__name__)
+
 UPWARDS = np.array([0.0, 0.0, GRAVITY])
 
 MakePainter = Callable[[Land], Painter]
+Views = dict[tuple[Camera, Camera, int], Layers]
 
 
 @dataclass
@@ -42,8 +48,10 @@ class Memory:
 class Sensing:
     """The sensors of a world."""
 
-    def __init__(self, world: World, streams: Streams, wire: Wire, paint: MakePainter, seed: int) -> None:
-        self.world, self.streams, self.wire, self.seed = world, streams, wire, seed
+    def __init__(
+        self, world: World, streams: Streams, wire: Wire, paint: MakePainter, seed: int, faults: Faults
+    ) -> None:
+        self.world, self.streams, self.wire, self.seed, self.faults = world, streams, wire, seed, faults
         self._make = paint
         self._painter: tuple[Land, Painter] | None = None
         self._seen: dict[int, Memory] = {}
@@ -75,29 +83,40 @@ class Sensing:
 
     def send(self, hits: Sequence[Hit]) -> None:
         """Send what the sensors that are heard and due have to say."""
-        views: dict[tuple[Camera, Camera, int], Layers] = {}
+        for stream, message in self.faults.overdue():
+            self.streams.send(stream, message)
+        views: Views = {}
         stage: Stage | None = None
         for sensor in self.world.of(Sensor):
             accelerometer = self._accelerate(sensor) if sensor.type == "sensor.other.imu" else None
             if not self._due(sensor) or not self.streams.heard(sensor.stream):
                 continue
-            if sensor.type.startswith("sensor.camera."):
-                if not self.world.settings.no_rendering:
-                    stage = stage or self.world.stage()
-                    self._send(sensor, self._look(sensor, stage, views))
-            elif sensor.type == "sensor.other.collision":
-                for payload in self._collisions(sensor, hits):
-                    self._send(sensor, payload)
-            elif sensor.type == "sensor.other.gnss":
-                self._send(sensor, self._locate(sensor))
-            elif accelerometer is not None:
-                self._send(sensor, self._inertial(sensor, accelerometer))
-            else:
-                self._send_obstacle(sensor)
+            try:
+                if sensor.type.startswith("sensor.camera."):
+                    if not self.world.settings.no_rendering:
+                        stage = stage or self.world.stage()
+                        self._send(sensor, self._look(sensor, stage, views))
+                else:
+                    self._send_other(sensor, hits, accelerometer)
+            except Exception:  # one that fails costs the others nothing
+                LOG.exception("sensor %d (%s) sends nothing", sensor.id, sensor.type)
+
+    def _send_other(self, sensor: Sensor, hits: Sequence[Hit], accelerometer: Vector | None) -> None:
+        if sensor.type == "sensor.other.collision":
+            for payload in self._collisions(sensor, hits):
+                self._send(sensor, payload)
+        elif sensor.type == "sensor.other.gnss":
+            self._send(sensor, self._locate(sensor))
+        elif accelerometer is not None:
+            self._send(sensor, self._inertial(sensor, accelerometer))
+        else:
+            self._send_obstacle(sensor)
 
     def _send(self, sensor: Sensor, payload: bytes) -> None:
         kind = self.wire.sensors[sensor.type]
-        self.streams.send(sensor.stream, header(kind, self.world, sensor.pose) + payload)
+        message = header(kind, self.world, sensor.pose) + payload
+        if not self.faults.keeps(self.world.frame, sensor.type, sensor.stream, message):
+            self.streams.send(sensor.stream, message)
 
     def _due(self, sensor: Sensor) -> bool:
         """Return whether a sensor's time has come, and set the next; it keeps to its own rhythm."""
@@ -107,7 +126,7 @@ class Sensing:
             sensor.due += sensor.tick
         return True
 
-    def _look(self, sensor: Sensor, stage: Stage, views: dict[tuple[Camera, Camera, int], Layers]) -> bytes:
+    def _look(self, sensor: Sensor, stage: Stage, views: Views) -> bytes:
         """Return an image; cameras that see the same share one look."""
         size = int(sensor.value("image_size_x")), int(sensor.value("image_size_y"))
         camera = Camera(*size, float(sensor.value("fov")), sensor.pose)
@@ -139,7 +158,7 @@ class Sensing:
         import carla
 
         if self._geo is None or self._geo[0] is not self.world.land:
-            self._geo = self.world.land, carla.Map(self.world.land.name, self.world.land.xodr)
+            self._geo = self.world.land, _earth(self.world.land)
         p = sensor.pose
         found = self._geo[1].transform_to_geolocation(carla.Location(p.x, p.y, p.z))
         draw = self._draw(sensor)
@@ -200,6 +219,25 @@ class Sensing:
                 if distance is not None and distance <= reach:
                     best, reach = (distance, None, index), distance
         return best
+
+
+def _earth(land: Land) -> Any:
+    """Return the client's map, without roads, that knows where on the earth a map is."""
+    import carla
+
+    header = ElementTree.fromstring(land.xodr).find("header")
+    place = "" if header is None else header.findtext("geoReference", "")
+    try:
+        return carla.Map("", _empty(place))
+    except (ValueError, IndexError, RuntimeError) as error:
+        LOG.warning("%s: its geoReference cannot be read (%s); CARLA's default is taken", land.name, error)
+        return carla.Map("", _empty(""))
+
+
+def _empty(place: str) -> str:
+    empty = ElementTree.Element("OpenDRIVE")
+    ElementTree.SubElement(ElementTree.SubElement(empty, "header"), "geoReference").text = place
+    return ElementTree.tostring(empty, "unicode")
 
 
 def _noise(sensor: Sensor, name: str) -> float:

@@ -6,16 +6,24 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from mtdrive.envs.town.faults import Fault
 from mtdrive.envs.town.process import READY
+from mtdrive.envs.town.quiet import Quiet
 from mtdrive.envs.town.sensors import MakePainter
 from mtdrive.envs.town.server import Maps, Server
 from mtdrive.envs.town.versions import Wire, installed_client, wire
 
 
 def serve(
-    maps: Maps, name: str, paint: MakePainter, port: int = 2000, seed: int = 0, end_with_input: bool = False
+    maps: Maps,
+    name: str,
+    paint: MakePainter,
+    port: int = 2000,
+    seed: int = 0,
+    end_with_input: bool = False,
+    faults: Sequence[Fault] = (),
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, or the end of the standard input where asked.
 
@@ -24,8 +32,10 @@ def serve(
             release than the server speaks to.
     """
     logging.basicConfig(format="mtdrive town: %(message)s", stream=sys.stderr, level=logging.INFO)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Quiet())
     release = check_client()
-    asyncio.run(_serve(Server(maps, name, paint, release, seed), port, end_with_input))
+    asyncio.run(_serve(Server(maps, name, paint, release, seed, faults), port, end_with_input))
 
 
 def check_client() -> Wire:

@@ -81,6 +81,8 @@ void main() {
 #ifdef BODY
     n = mat3(place) * n;
     if (look.x == COACHWORK || look.x == CLOTH) tint *= paint.rgb;
+    if (look.x == DENIM) tint *= mix(vec3(0.22, 0.25, 0.36), vec3(0.62, 0.54, 0.42), paint.a * paint.a);
+    if (look.x == SKIN) tint *= 1.0 - 0.55 * fract(paint.a * 7.0);
 #endif
     gl_Position = projection * (view * now);
     outward = n; world = now.xyz; tile = uv; layer = int(look.x);
@@ -124,8 +126,9 @@ void main() {
     vec4 texel = texture(tiles, vec3(tile, layer));
     vec3 base = texel.rgb * tint;
     // Stains and worn spots, larger than a tile: the ground must not look the same every few metres.
-    float stain = texture(tiles, vec3(world.xy * 0.027, VARIATION)).r;
-    base *= layer <= GRASS ? 0.62 + 0.76 * stain : 1.0;
+    vec3 stains = texture(tiles, vec3(world.xy * 0.027, VARIATION)).rgb;
+    float stain = stains.r;
+    base *= layer <= GRASS ? 0.62 + 0.76 * stains : vec3(1.0);
     vec3 n = normalize(outward);
 #ifdef WET
     float level = layer <= KERB || layer == PAINT ? max(n.z, 0.0) : 0.0;

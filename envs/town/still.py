@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mtdrive.envs.town import things
+from mtdrive.envs.town.arrows import arrows
 from mtdrive.envs.town.markings import paint
-from mtdrive.envs.town.mesh import Mesh, join
+from mtdrive.envs.town.mesh import Detail, Mesh, join
 from mtdrive.envs.town.paving import pave
 from mtdrive.envs.town.roads import TownMap
 from mtdrive.envs.town.stage import Camera
@@ -26,6 +27,14 @@ CELL = 40.0
 SIGHT = 450.0
 """Metres beyond which cells are not drawn, unless they reach nearer."""
 
+CLOSE_BY, FAR_AWAY = 40.0, 130.0
+"""Metres to a cell up to which it is drawn with all details, and from which on with the fewest."""
+
+LEVELS = (
+    (Detail.CLOSE, Detail.ALWAYS), (Detail.NEAR, Detail.AWAY), (Detail.ALWAYS, Detail.FAR),
+)  # fmt: skip
+"""The first and the last detail that is drawn close by, farther, and far away."""
+
 
 def mesh_of(town: TownMap) -> Mesh:
     """Return the mesh of a town; the lamps of its n-th signal, counted from 1, have the slot n."""
@@ -33,12 +42,14 @@ def mesh_of(town: TownMap) -> Mesh:
 
 
 def _parts(town: TownMap) -> Iterator[Mesh]:
-    yield from pave(town.strips, town.surface)
-    yield from paint(town.network, town.signposts, town.surface)
+    # What is drawn first hides the rest, which then costs less: things before paint before the ground.
     yield from things.build(town.scenery)
     for slot, signpost in enumerate(town.signposts.values(), start=1):
         p = signpost.pose
         yield things.build_signpost(signpost, slot, town.ground(p.x, p.y, p.z))
+    yield from arrows(town.network)
+    yield from paint(town.network, town.signposts, town.surface, town.strips)
+    yield from pave(town.strips, town.surface)
 
 
 class Cells:
@@ -47,10 +58,13 @@ class Cells:
     def __init__(self, mesh: Mesh) -> None:
         middle = mesh.points.mean(axis=1)
         keys = np.floor(middle[:, :2] / CELL).astype(int)
-        order = np.lexsort(keys.T)
+        order = np.lexsort((mesh.detail, *keys.T))
         cuts = np.flatnonzero(np.any(np.diff(keys[order], axis=0) != 0, axis=1)) + 1
         self.starts = np.concatenate([[0], cuts])
-        self.counts = np.diff(np.concatenate([self.starts, [len(order)]]))
+        kinds = len(Detail)
+        cell = np.repeat(np.arange(len(self.starts)), np.diff([*self.starts, len(order)]))
+        counts = np.bincount(cell * kinds + mesh.detail[order], minlength=len(self.starts) * kinds)
+        self.ends = self.starts[:, None] + counts.reshape(-1, kinds).cumsum(axis=1)
         self.vertices = mesh.packed().reshape(-1, 4)[order]
         points = mesh.points[order]
         low = np.minimum.reduceat(points.min(axis=1), self.starts)
@@ -60,20 +74,27 @@ class Cells:
     def seen(self, camera: Camera) -> list[tuple[int, int]]:
         """Return cells that hold all that a camera sees, as first quad and number; the nearest come first.
 
-        What is drawn first hides the rest, which then costs less.
+        What is drawn first hides the rest, which then costs less: the land around the map comes last.
         """
         inside = in_view(camera, self.middles, self.radii)
         place = np.array([camera.pose.x, camera.pose.y, camera.pose.z])
         far = np.linalg.norm(self.middles - place, axis=1) - self.radii
         cells = np.flatnonzero(inside & (far < SIGHT))
-        return self._cells(cells[np.argsort(far[cells], kind="stable")])
+        order = np.where(self.radii[cells] < SIGHT, far[cells], np.inf)
+        cells = cells[np.argsort(order, kind="stable")]
+        return self._quads(cells, np.searchsorted((CLOSE_BY, FAR_AWAY), far[cells]))
 
     def near(self, point: Point, radius: float) -> list[tuple[int, int]]:
         """Return the cells that hold all within a distance."""
-        return self._cells(np.flatnonzero(np.linalg.norm(self.middles - point, axis=1) - self.radii < radius))
+        cells = np.flatnonzero(np.linalg.norm(self.middles - point, axis=1) - self.radii < radius)
+        return self._quads(cells, np.zeros(len(cells), int))
 
-    def _cells(self, cells: Numbers) -> list[tuple[int, int]]:
-        return list(zip(self.starts[cells].tolist(), self.counts[cells].tolist(), strict=True))
+    def _quads(self, cells: Numbers, levels: Numbers) -> list[tuple[int, int]]:
+        """Return where the quads of cells begin that belong to levels of detail, and how many there are."""
+        first, last = np.array(LEVELS)[levels].T
+        begins = np.where(first > 0, self.ends[cells, first - 1], self.starts[cells])
+        counts = self.ends[cells, last] - begins
+        return [(b, n) for b, n in zip(begins.tolist(), counts.tolist(), strict=True) if n]
 
 
 def in_view(camera: Camera, middles: Float[np.ndarray, "n 3"], radii: Lengths) -> Mask:

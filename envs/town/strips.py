@@ -73,8 +73,15 @@ def across(road: Road, s: Array, t: Array, z: float = 0.0) -> Line:
 
 def rows(road: Road, start: float, end: float) -> Array:
     """Return where to cut a stretch so that its quads follow the road's bends, slopes and widths."""
-    step = 12.0 if road.plain else 1.0 if road.junction else 2.0
+    step = 12.0 if road.plain else 1.0 if road.junction or _bent(road, start, end) else 2.0
     return np.linspace(start, end, max(2, int(np.ceil((end - start) / step)) + 1))
+
+
+def _bent(road: Road, start: float, end: float) -> bool:
+    """Return whether a stretch has a bend of a radius below 30 m."""
+    s = np.linspace(start, end, max(2, int((end - start) / 2)))
+    turn = np.diff(np.unwrap(road.line(s).heading)) / np.diff(s)
+    return bool(abs(turn).max() > 1 / 30)
 
 
 def strips(network: Network) -> Iterator[Strip]:

@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
+from mtdrive.envs.town.limits import CELLS, SAMPLES
 from mtdrive.envs.town.strips import DRIVEN, KERB, PAVEMENT, ROAD, Strip
+from mtdrive.errors import ConfigError
 
 CELL = 0.5
 """Metres of a cell of the raster."""
@@ -22,6 +24,9 @@ STOREY = 2.0
 """Metres between two roads above each other, at least."""
 SUNK = 0.07
 """Metres that the land lies below the roads that cover it."""
+
+HOLE = 60
+"""Cells of an enclosed gap in a junction that is road, at most; larger ones are islands."""
 
 NOTHING, PAVED, DRIVABLE = 0, 1, 2
 
@@ -75,11 +80,25 @@ class Surface:
 
 
 def build(strips: Sequence[Strip], index: Mapping[tuple[str, float], int]) -> Surface:
-    """Return the surface of a map; `index` numbers the stretches of its roads, by road and start."""
+    """Return the surface of a map; `index` numbers the stretches of its roads, by road and start.
+
+    Raises:
+        ConfigError: it is too large, or its roads are nowhere.
+    """
+    if not (count := sum(map(_count, strips))) <= SAMPLES:
+        raise ConfigError(
+            f"the map has too many or too wide lanes: {count:.3g} samples, at most {SAMPLES:.3g}"
+        )
     parts = [_samples(strip, index[strip.road.id, strip.section.start]) for strip in strips]
     points, kinds, owners = (np.concatenate(x) for x in zip(*parts, strict=True))
     low = points[:, :2].min(axis=0) - MARGIN
-    size = np.ceil((np.ptp(points[:, :2], axis=0) + 2 * MARGIN) / (CELL * COARSE)).astype(int) * COARSE
+    span = np.ptp(points[:, :2], axis=0) + 2 * MARGIN
+    if not span[0] / CELL * span[1] / CELL <= CELLS:
+        raise ConfigError(
+            f"the map spans {span[0]:.3g} x {span[1]:.3g} m, with the land around it; "
+            f"Town draws at most {CELLS * CELL**2 / 1e6:g} square kilometres"
+        )
+    size = np.ceil(span / (CELL * COARSE)).astype(int) * COARSE
     shape = (int(size[1]), int(size[0]))
     i, j = np.floor((points[:, 1::-1] - low[::-1]) / CELL).astype(int).T
     flat = i * shape[1] + j
@@ -99,11 +118,21 @@ def build(strips: Sequence[Strip], index: Mapping[tuple[str, float], int]) -> Su
     )  # fmt: skip
 
 
+def _pieces(strip: Strip) -> tuple[float, float]:
+    """Return into how many pieces a quad of a strip is cut along and across."""
+    long = max(float(np.linalg.norm(np.diff(e, axis=0), axis=1).max()) for e in (strip.outer, strip.inner))
+    along, across = (max(1.0, float(np.ceil(x / (0.7 * CELL)))) for x in (long, strip.width))
+    return along, across
+
+
+def _count(strip: Strip) -> float:
+    along, across = _pieces(strip)
+    return (len(strip.s) - 1) * along * across
+
+
 def _samples(strip: Strip, stretch: int) -> Samples:
     """Return points that hit every cell under a strip, their kinds (3: in a junction), and the stretch."""
-    long = np.linalg.norm(np.diff(strip.outer, axis=0), axis=1).max()
-    long = max(long, np.linalg.norm(np.diff(strip.inner, axis=0), axis=1).max())
-    n, m = (max(1, math.ceil(x / (0.7 * CELL))) for x in (float(long), strip.width))
+    n, m = (int(x) for x in _pieces(strip))
     a = ((np.arange(n) + 0.5) / n)[None, :, None, None]
     b = ((np.arange(m) + 0.5) / m)[None, None, :, None]
     inner, outer = (e[:-1, None, None] * (1 - a) + e[1:, None, None] * a for e in (strip.inner, strip.outer))
@@ -149,6 +178,8 @@ def _gaps(kind: np.ndarray, junction: Bool[np.ndarray, "h w"]) -> Bool[np.ndarra
     road = kind == DRIVABLE
     near = ndimage.binary_dilation(junction, iterations=6)
     closed = ndimage.binary_closing(road, iterations=4)
+    holes, _ = ndimage.label(~closed)
+    closed |= np.bincount(holes.ravel())[holes] < HOLE
     return np.asarray(closed & near & (kind == NOTHING))
 
 

@@ -17,8 +17,8 @@ def add(commands: Commands) -> None:
         "build",
         help="make the SUMO networks of maps",
         description="Make the SUMO networks of maps and keep them in the cache; needs netconvert.",
-        epilog="For example: mtdrive maps build Town01 my_town.xodr. The variable MTDRIVE_MAPS names folders of "
-        "maps, MTDRIVE_CACHE the folder of what is made. Town's own maps have their networks.",
+        epilog="For example: mtdrive maps build Town01 my_town.xodr. The variable MTDRIVE_MAPS names folders "
+        "of maps, MTDRIVE_CACHE the folder of what is made. Town's own maps have their networks.",
     )
     build.add_argument(
         "maps", nargs="+", metavar="NAME|FILE", help="a map by its name, or an .xodr or .xodr.gz file"

@@ -72,7 +72,7 @@ class Lost(Driven):
 
 
 @dataclass(frozen=True)
-class Drives(Source):
+class DrivenSource(Source):
     recordings: Sequence[Driven]
     every: int = 1
 
@@ -124,14 +124,14 @@ def test_a_network_that_needs_the_frame_before_loses_no_step_of_the_way() -> Non
     poses = drive(9)
     motions = np.linalg.inv(poses[1:]) @ poses[:-1]
     model = Model(Encoder("test_resnet"), {"depth": Window(motions)})
-    evaluation = OdometryEvaluation(source=Drives([Driven("a", poses)]), batch_size=3)
+    evaluation = OdometryEvaluation(source=DrivenSource([Driven("a", poses)]), batch_size=3)
     track = evaluate_odometry(model, evaluation, (64, 96), CPU).tracks[0]
     np.testing.assert_allclose(track.pred, chain(motions), atol=1e-5)
 
 
 def test_motions_are_chained_in_the_right_direction_and_each_recording_by_itself() -> None:
     drives = [drive(11, 1), drive(6, 2)]
-    source = Drives([Driven("a/front", drives[0]), Driven("b", drives[1])])
+    source = DrivenSource([Driven("a/front", drives[0]), Driven("b", drives[1])])
     score = evaluate(source, np.concatenate([motions(x) for x in drives]))
     assert [track.name for track in score.tracks] == ["a/front", "b"]
     for track, poses in zip(score.tracks, drives, strict=True):
@@ -149,14 +149,14 @@ def test_motions_are_chained_in_the_right_direction_and_each_recording_by_itself
 @pytest.mark.parametrize("every", [1, 2])
 def test_a_stride_leaves_frames_out_of_prediction_and_truth_alike(every: int) -> None:
     poses = drive(12)
-    score = evaluate(Drives([Driven("a", poses)], every), motions(poses[::2]), stride=2)
+    score = evaluate(DrivenSource([Driven("a", poses)], every), motions(poses[::2]), stride=2)
     assert list(score.tracks[0].frames) == [0, 2, 4, 6, 8, 10]
     assert score.summary()["ate"] == pytest.approx(0, abs=1e-4)
 
 
 def test_unknown_poses_are_an_error_only_where_they_are_asked_for() -> None:
     poses = drive(6)
-    source = Drives([Lost("a", poses)])
+    source = DrivenSource([Lost("a", poses)])
     with pytest.raises(DataError, match=r"a: 1 of 6 true poses are not known; .*--truth false"):
         evaluate(source, motions(poses))
     score = evaluate(source, motions(poses), truth=False)
@@ -167,10 +167,10 @@ def test_unknown_poses_are_an_error_only_where_they_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("source", "stride", "message"),
     [
-        (Drives([Driven("a", drive(8), lacking=[5])]), 1, "a: frame 5 is missing"),
-        (Drives([Driven("a", drive(8))], every=3), 1, "a: frame 1 is missing, .* set stride"),
-        (Drives([Driven("a", drive(2))]), 2, r"a: 2 frame\(s\) give no motion at stride 2"),
-        (Drives([]), 1, "no frame to evaluate"),
+        (DrivenSource([Driven("a", drive(8), lacking=[5])]), 1, "a: frame 5 is missing"),
+        (DrivenSource([Driven("a", drive(8))], every=3), 1, "a: frame 1 is missing, .* set stride"),
+        (DrivenSource([Driven("a", drive(2))]), 2, r"a: 2 frame\(s\) give no motion at stride 2"),
+        (DrivenSource([]), 1, "no frame to evaluate"),
     ],
 )
 def test_frames_that_make_no_trajectory_are_named(source: Source, stride: int, message: str) -> None:
@@ -180,8 +180,8 @@ def test_frames_that_make_no_trajectory_are_named(source: Source, stride: int, m
 
 def test_a_task_without_motion_is_named() -> None:
     with pytest.raises(ConfigError, match="'depth' does not predict the motion to the next"):
-        evaluate(Drives([Driven("a", drive(4))]))
+        evaluate(DrivenSource([Driven("a", drive(4))]))
     with pytest.raises(ConfigError, match="no task"):
-        evaluate(Drives([Driven("a", drive(4))]), task="detph")
+        evaluate(DrivenSource([Driven("a", drive(4))]), task="detph")
     with pytest.raises(ConfigError, match=r"evaluation\.stride must be at least 1"):
-        OdometryEvaluation(source=Drives([]), stride=0)
+        OdometryEvaluation(source=DrivenSource([]), stride=0)

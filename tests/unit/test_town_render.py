@@ -123,7 +123,7 @@ def test_depth_of_one_frame_lands_on_the_surfaces_of_the_next(renderer: Renderer
     assert known.mean() > 0.4
     assert hidden.sum() < 0.05 * known.sum()
     # What is thinner than a pixel may be in one frame and not in the other.
-    assert (known & ~hidden & ~lands).sum() < 0.002 * known.sum()
+    assert (known & ~hidden & ~lands).sum() < 0.004 * known.sum()
 
 
 def test_flow_is_depth_and_ego_motion_and_object_motion(renderer: Renderer) -> None:
