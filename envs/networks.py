@@ -28,8 +28,8 @@ _NO_VEHICLE = (
 )
 _DRIVEN = ("driving", "stop", "entry", "exit", "offRamp", "onRamp", "mwyEntry", "mwyExit")
 _DEAD = (
-    "none", "shoulder", "border", "median", "restricted", "parking", "biking", "curb", "bidirectional", "tram",
-    "rail", "roadWorks", "special1", "special2", "special3",
+    "none", "shoulder", "border", "median", "restricted", "parking", "biking", "curb", "bidirectional",
+    "tram", "rail", "roadWorks", "special1", "special2", "special3",
 )  # fmt: skip
 _SPEED = 'priority="1" speed="13.89" width="3.5"'
 TYPES = "\n".join([

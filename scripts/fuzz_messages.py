@@ -162,19 +162,11 @@ class Messages:
         """Return what is no call, or one of an unknown name."""
         draw, call = self.random, self.call()
         call[draw.randrange(4)] = self._odd()
-        if draw.random() < 0.3:
-            broken: tuple[Any, ...] = (
-                *([1, 5, None, None], [2, "x", []], [], call[:2], [*call, 1], {"a": call}, call[2]),
-            )
-            call = draw.choice(broken)
-        elif draw.random() < 0.3:
-            call = [
-                0,
-                1,
-                draw.choice(("get_" + str(draw.random()), "\udcff", "x" * 5000, "__init__")),
-                [[False]],
-            ]
-        return pack(call)
+        name = draw.choice(("get_" + str(draw.random()), "\udcff", "x" * 5000, "__init__"))
+        shapes: tuple[Any, ...] = (
+            [1, 5, None, None], [2, "x", []], [], call[:2], [*call, 1], {"a": call}, [0, 1, name, [[False]]],
+        )  # fmt: skip
+        return pack(draw.choice(shapes) if draw.random() < 0.5 else call)
 
     def batch(self) -> bytes:
         """Return many commands at once, of which some are wrong."""

@@ -142,7 +142,8 @@ def serve(check: Callable[[int, list[str]], Awaitable[None]], most: int = 2) -> 
     """Run a server of a few calls and what looks at it; the names of the calls that were done are noted."""
 
     async def run() -> None:
-        table, done = Table(), list[str]()
+        table = Table()
+        done: list[str] = []
 
         def run_call(session: object, name: str) -> str:
             done.append(name)
