@@ -20,9 +20,6 @@ BLOCK, WALKS = 4, 3
 TAIL = 0.5
 """Metres that SUMO takes a vehicle for longer: behind one that waits in a junction it leaves no gap."""
 
-SIDEWAYS = {"lcMaxSpeedLatStanding": "0", "lcMaxSpeedLatFactor": "0.15"}
-"""SUMO's bounds when lanes are changed: to the side at most so many metres for each metre forward."""
-
 Extent = tuple[float, float, float]
 
 
@@ -60,8 +57,6 @@ class Trips:
             departPos=f"{place.metres + extent[0]:.3f}",
             departSpeed="0",
         )
-        for setting, value in SIDEWAYS.items():
-            libsumo.vehicle.setParameter(name, f"laneChangeModel.{setting}", value)
 
     def add_walker(self, name: str, choice: Choice, extent: Extent, place: Place) -> None:
         """Let a walker enter at a place."""
@@ -115,7 +110,7 @@ class Trips:
 
     def move_away(self, name: str, others: Sequence[Placed], ego: tuple[float, float], clear: float) -> bool:
         """Put a vehicle that is stuck where it disturbs nobody, so many metres from the ego."""
-        for place in self._draw(name).sample(self._parks, TRIES):
+        for place in self._draw(name).sample(self._parks, min(TRIES, len(self._parks))):
             free = all(math.hypot(o.x - place.x, o.y - place.y) > 2 * 10.0 for o in others)
             if free and math.hypot(ego[0] - place.x, ego[1] - place.y) > clear:
                 x, y = self.sumo.to_sumo(place.x, place.y)

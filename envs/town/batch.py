@@ -83,7 +83,7 @@ def _do(session: Session, index: int, fields: Sequence[Any]) -> int:
     elif index in NAMES:
         call = CALLS[NAMES[index]]
         values = array(fields, len(call.readers))
-        call.run(session, *(reader(value) for reader, value in zip(call.readers, values, strict=False)))
+        call.run(session, *[reader(value) for reader, value in zip(call.readers, values, strict=False)])
     else:
         raise CallError(f"Town does not know the command {index}")
     return id

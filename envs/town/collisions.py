@@ -29,10 +29,14 @@ class Hit:
 def collide(actors: Iterable[Actor], static: Grid) -> list[Hit]:
     """Part what overlaps and return what touched, in the order of the ids."""
     bodies = [a for a in actors if isinstance(a, (Vehicle, Walker, Prop)) and a.collides]
+    # Things that neither move by themselves nor are moved cannot collide, and no collision makes them move.
+    moves = [movable(a) or a.velocity != ZERO for a in bodies]
+    if not any(moves):
+        return []
     shapes = [a.outline() for a in bodies]
     hits = []
     for i, j in sorted(pairs(shapes)):
-        contact = touch(shapes[i], shapes[j]) if _can(bodies[i], bodies[j]) else None
+        contact = touch(shapes[i], shapes[j]) if moves[i] or moves[j] else None
         if contact:
             hits.append(_meet(bodies[i], bodies[j], contact))
             shapes[i], shapes[j] = bodies[i].outline(), bodies[j].outline()
@@ -45,11 +49,6 @@ def collide(actors: Iterable[Actor], static: Grid) -> list[Hit]:
 def movable(actor: Actor) -> bool:
     """Return whether a collision can move an actor."""
     return isinstance(actor, (Vehicle, Walker)) and actor.simulated
-
-
-def _can(a: Actor, b: Actor) -> bool:
-    """Things that neither move by themselves nor are moved cannot collide."""
-    return movable(a) or movable(b) or a.velocity != ZERO or b.velocity != ZERO
 
 
 def _meet(a: Actor, b: Actor, contact: Contact) -> Hit:

@@ -114,6 +114,11 @@ class Grid:
         for index, item in enumerate(self.items):
             for cell in _cells(item):
                 self._cells[cell].append(index)
+        self._around = {(i + k, j + m) for i, j in self._cells for k in (-1, 0, 1) for m in (-1, 0, 1)}
+
+    def lonely(self, x: float, y: float) -> bool:
+        """Return whether there is surely nothing within `CELL` of a place."""
+        return (math.floor(x / CELL), math.floor(y / CELL)) not in self._around
 
     def near(self, item: Rectangle) -> list[int]:
         """Return the indices of those that may touch, in order."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 
-import moderngl
 import numpy as np
 from jaxtyping import Bool, Float
 
 from mtdrive.envs.town.device import Device, Quads
+from mtdrive.envs.town.far_figures import simplified
 from mtdrive.envs.town.figures import figure
 from mtdrive.envs.town.lamps import Lights, bulbs_of, carried, gathered
+from mtdrive.envs.town.mesh import Mesh
 from mtdrive.envs.town.stage import Body, Camera, Pose, Stage, matrices
 from mtdrive.envs.town.still import SIGHT, in_view
 
@@ -21,17 +23,24 @@ INSTANCE = np.dtype([("place", "<f4", 16), ("placed", "<f4", 16), ("paint", "<f4
 ROOM = 32
 """Bodies of a kind that a buffer has room for at first."""
 
+SMALL = 16.0
+"""Pixels; a body that looks shorter is drawn with few details."""
+LONGER = 1.5
+"""By how much the shadow of a body may be longer than on level ground."""
+
 Kind = tuple[int, tuple[float, float, float]]
 Mask = Bool[np.ndarray, "n"]
+Levels = tuple[Mask, Mask]
+"""Which bodies are drawn with all details, and which with few."""
+Lengths = Float[np.ndarray, "n"]
 Point = Float[np.ndarray, "3"]
 
 
 class _Figure:
-    """The mesh of one kind of body, and the bodies that look so."""
+    """A mesh of one kind of body, and the bodies that look so."""
 
-    def __init__(self, device: Device, kind: Kind) -> None:
+    def __init__(self, device: Device, mesh: Mesh) -> None:
         self.device = device
-        mesh = figure(*kind)
         self.vertices, self.bulbs = mesh.packed(), bulbs_of(mesh, sides=True)
         self._make(ROOM)
 
@@ -47,8 +56,7 @@ class _Figure:
             self.instances.release()
             self._make(2 * len(rows))
         self.instances.write(rows.tobytes())
-        count = len(self.vertices) // 4 * 6
-        self.quads.under(program).render(moderngl.TRIANGLES, vertices=count, instances=len(rows))
+        self.quads.draw(program, instances=len(rows))
 
 
 class Crowd:
@@ -56,7 +64,7 @@ class Crowd:
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self.figures: dict[Kind, _Figure] = {}
+        self.figures: dict[Kind, tuple[_Figure, _Figure]] = {}
         self._clear()
 
     def _clear(self) -> None:
@@ -79,25 +87,39 @@ class Crowd:
             members[body.tag, body.extent].append(index)
         self.kinds = {kind: np.array(indices) for kind, indices in members.items()}
 
-    def seen(self, camera: Camera) -> Mask:
+    def seen(self, camera: Camera) -> Levels:
         """Return which bodies a camera may see."""
-        far = np.linalg.norm(self.middles - [camera.pose.x, camera.pose.y, camera.pose.z], axis=1)
-        return np.asarray(in_view(camera, self.middles, self.radii) & (far < SIGHT))
+        far = self._away(camera)
+        return self._levels(camera, in_view(camera, self.middles, self.radii) & (far < SIGHT))
 
-    def near(self, point: Point, radius: float) -> Mask:
-        """Return which bodies are within a distance."""
-        return np.asarray(np.linalg.norm(self.middles - point, axis=1) - self.radii < radius)
+    def shading(self, camera: Camera, sun: Point, middle: Point, reach: float) -> Levels:
+        """Return which bodies near a place may cast shadows that a camera sees."""
+        near = np.linalg.norm(self.middles - middle, axis=1) - self.radii < reach
+        level = math.hypot(sun[0], sun[1])
+        long = LONGER * self.radii[:, None] * level / max(float(sun[2]), 0.05)
+        along = self.middles - long / 2 * [sun[0] / max(level, 1e-6), sun[1] / max(level, 1e-6), 0.0]
+        return self._levels(camera, near & in_view(camera, along, self.radii + long[:, 0] / 2))
 
-    def draw(self, program: str, which: Mask) -> None:
+    def _levels(self, camera: Camera, which: Mask) -> Levels:
+        small = self.radii * camera.focal < SMALL * self._away(camera)
+        return which & ~small, which & small
+
+    def _away(self, camera: Camera) -> Lengths:
+        place = [camera.pose.x, camera.pose.y, camera.pose.z]
+        return np.asarray(np.linalg.norm(self.middles - place, axis=1))
+
+    def draw(self, program: str, which: Levels) -> None:
         """Draw some of the bodies under a program."""
         for kind, indices in self.kinds.items():
-            rows = self.rows[indices[which[indices]]]
-            if len(rows):
-                self._figure(kind).draw(program, rows)
+            for level, chosen in enumerate(which):
+                rows = self.rows[indices[chosen[indices]]]
+                if len(rows):
+                    self._figures(kind)[level].draw(program, rows)
 
-    def _figure(self, kind: Kind) -> _Figure:
+    def _figures(self, kind: Kind) -> tuple[_Figure, _Figure]:
         if kind not in self.figures:
-            self.figures[kind] = _Figure(self.device, kind)
+            mesh = figure(*kind)
+            self.figures[kind] = _Figure(self.device, mesh), _Figure(self.device, simplified(mesh))
         return self.figures[kind]
 
     def lights(self) -> Lights:
@@ -108,7 +130,7 @@ class Crowd:
             rows = rows[rows["body"][:, 2] != 0]
             if len(rows):
                 places = rows["place"].reshape(-1, 4, 4).swapaxes(1, 2).astype(float)
-                parts.append(carried(self._figure(kind).bulbs, places, rows["body"][:, 2].astype(int)))
+                parts.append(carried(self._figures(kind)[0].bulbs, places, rows["body"][:, 2].astype(int)))
         return gathered(parts)
 
 

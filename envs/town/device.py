@@ -6,7 +6,7 @@ from typing import Any
 
 import moderngl
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from mtdrive.envs.town import contexts, screens, shaders
 from mtdrive.envs.town.materials import Material, textures
@@ -16,6 +16,8 @@ from mtdrive.envs.town.stage import FAR
 from mtdrive.envs.town.tags import Tag
 
 States = UInt8[np.ndarray, "n"]
+Numbers = Int[np.ndarray, "n"]
+Kinds = UInt8[np.ndarray, "n"]
 
 NAMES = ("point", "normal", "uv", "colour", "look")
 BODY_LAYOUT = "16f4 16f4 4f4 4u4 /i"
@@ -26,6 +28,12 @@ SIGNAL_WORDS = 1024
 
 MIRRORS = (Material.GLASS, Material.COACHWORK)
 """Materials that mirror the sky."""
+GROUND = (*(m for m in Material if m <= Material.GRASS), Material.PAINT)
+"""Materials that are stained, and wet after rain."""
+KINDS = ("", " MIRROR", " GROUND")
+"""What a program has to draw of a kind of surfaces more than of others, as its name has it."""
+ALL = KINDS[1]
+"""What draws all kinds, without stains."""
 
 CONSTANTS = {
     **{
@@ -41,12 +49,11 @@ CONSTANTS = {
 LOOK_BYTES = 4 * (4 * 16 + 14 * 4)
 """Four matrices and fourteen vectors."""
 
-TILES, STILL, MOVING, LARGE, LAMPLIGHT, SHAPES = range(6)
+TILES, SHADOWS, LARGE, LAMPLIGHT, SHAPES = range(5)
 """Texture units."""
 
 UNITS = {
-    "tiles": TILES, "still": STILL, "moving": MOVING, "large": LARGE, "lamplight": LAMPLIGHT,
-    "shapes": SHAPES,
+    "tiles": TILES, "shadows": SHADOWS, "large": LARGE, "lamplight": LAMPLIGHT, "shapes": SHAPES,
 }  # fmt: skip
 
 BLOCKS = {"Look": 0, "Signals": 1}
@@ -80,10 +87,8 @@ class Device:
         layers = np.concatenate([layers, panes(layers)[..., None]], axis=-1)
         self.tiles = self.context.texture_array(size, 4, np.ascontiguousarray(layers).tobytes())
         self.tiles.build_mipmaps()
-        self.tiles.filter = (moderngl.LINEAR_MIPMAP_LINEAR, moderngl.LINEAR)
+        self.tiles.filter = (moderngl.LINEAR_MIPMAP_NEAREST, moderngl.LINEAR)
         self.tiles.use(TILES)
-        self.index = self.context.buffer(reserve=4)
-        self._indexed = 0
         corners = np.array([-1, -1, -1, 3, 3, -1], dtype="<f4")
         self._corners = self.context.buffer(corners.tobytes())
         self._screens: dict[str, moderngl.VertexArray] = {}
@@ -123,42 +128,54 @@ class Device:
             self._screens[program] = self.context.vertex_array(self.program(program), content)
         self._screens[program].render(moderngl.TRIANGLES, vertices=3)
 
-    def grow(self, count: int) -> None:
-        """Make the shared index long enough for so many quads."""
-        if count > self._indexed:
-            self._indexed = max(count, 4096)
-            first = np.arange(self._indexed, dtype="<u4")[:, None] * 4
-            self.index.orphan(self._indexed * 24)
-            self.index.write((first + np.array([0, 1, 2, 0, 2, 3], dtype="<u4")).tobytes())
+
+def kinds_of(vertices: np.ndarray) -> Kinds:
+    """Return the kind of each quad, as an index into `KINDS`."""
+    material = vertices["look"].reshape(-1, 4, 4)[:, 0, 0]
+    return (np.isin(material, MIRRORS) + 2 * np.isin(material, GROUND)).astype(np.uint8)
 
 
 class Quads:
-    """Vertices, four a quad, that are drawn under any program; once an instance if there are any."""
+    """Vertices, four a quad, some of which are drawn under any program; once an instance if there are any."""
 
     def __init__(
         self, device: Device, vertices: np.ndarray, instances: moderngl.Buffer | None = None
     ) -> None:
         self.device = device
-        buffer = device.context.buffer(np.ascontiguousarray(vertices).tobytes())
-        device.grow(vertices.size // 4)
-        self._content: list[tuple[Any, ...]] = [(buffer, LAYOUT, *NAMES)]
-        self._features = " MIRROR" if np.isin(vertices["look"][..., 0], MIRRORS).any() else ""
+        self._vertices = device.context.buffer(np.ascontiguousarray(vertices).tobytes())
+        self._content: list[tuple[Any, ...]] = [(self._vertices, LAYOUT, *NAMES)]
+        self._features = ""
         if instances is not None:
             self._content.append((instances, BODY_LAYOUT, *BODY_NAMES))
-            self._features += " BODY"
+            self._features = " BODY"
+        self._index = device.context.buffer(reserve=24 * (vertices.size // 4), dynamic=True)
         self._arrays: dict[str, moderngl.VertexArray] = {}
+        self.choose(np.arange(vertices.size // 4))
 
-    def under(self, program: str) -> moderngl.VertexArray:
-        """Return how to draw them under a program."""
+    def choose(self, quads: Numbers) -> None:
+        """Let these be drawn from now on, in this order."""
+        self._count = len(quads)
+        corners = quads[:, None] * 4 + np.array([0, 1, 2, 0, 2, 3])
+        self._index.write(corners.astype("<u4").tobytes())
+
+    def draw(self, program: str, part: slice = slice(None), instances: int = -1) -> None:
+        """Draw the chosen ones under a program, or a part of them."""
+        first, end, _ = part.indices(self._count)
+        if end > first:
+            drawing = self._under(program)
+            drawing.render(moderngl.TRIANGLES, 6 * (end - first), first=6 * first, instances=instances)
+
+    def _under(self, program: str) -> moderngl.VertexArray:
         if program not in self._arrays:
             self._arrays[program] = self.device.context.vertex_array(
-                self.device.program(program + self._features), self._content, self.device.index,
-                skip_errors=True,
-            )  # fmt: skip
+                self.device.program(program + self._features), self._content, self._index, skip_errors=True
+            )
         return self._arrays[program]
 
     def release(self) -> None:
-        """Free them, but for their vertices."""
+        """Free them."""
         for array in self._arrays.values():
             array.release()
         self._arrays.clear()
+        self._index.release()
+        self._vertices.release()

@@ -70,7 +70,7 @@ def worn(rng: np.random.Generator) -> Image:
     hole = np.hypot((v - 0.66) * 10.0, (u - 0.72) * 3.5) + shape < 0.42
     base = np.where(hole, 0.265 + 0.028 * noise(rng, 0.2), base)
     spill = np.clip(1.2 - np.hypot((v - 0.30) * 7.0, (u - 0.50) * 3.5) - 2 * shape, 0, 1)
-    return _grey(base * (1 - 0.20 * spill))
+    return _grey(base * (1 - 0.11 * spill))
 
 
 def patched(rng: np.random.Generator) -> Image:
@@ -177,7 +177,7 @@ def paint(rng: np.random.Generator) -> Image:
     """Return 4 x 4 metres of road paint, worn through here and there."""
     base = plain((0.84, 0.84, 0.81), rng, 0.035, 0.9)
     worn = 0.6 * noise(rng, 0.7) + 0.8 * noise(rng, 1.5)
-    chipped = np.clip(3.0 * (worn - 1.55), 0, 0.8)[..., None]
+    chipped = np.clip(3.0 * (worn - 1.8), 0, 0.8)[..., None]
     thin = np.clip(0.20 * (worn - 0.2), 0, 0.25)[..., None]
     base = base * (1 - thin) + 0.42 * thin
     return np.asarray(base * (1 - chipped) + 0.36 * chipped)

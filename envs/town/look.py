@@ -64,7 +64,7 @@ def look_of(
         (*air.halo, air.halo_sharpness),
         drift,
         (air.fog_start, air.fog_thinning, air.extinction * above, max(air.extinction - HAZY, 0.0) * above),
-        (air.film, air.puddles, 0, 0),
+        (air.film, air.puddles, 2 / camera.width, 2 / camera.height),
         (*spot, 0),
         (air.rain, air.slant, stage.frame % FRAMES, 0.12 + 0.10 * air.lamps + 0.85 * air.haze.mean()),
     ]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import msgpack
 import numpy as np
+from jaxtyping import UInt32
 
 from mtdrive.envs.town.actors import Actor
 from mtdrive.envs.town.stage import FAR, Box, Camera, Layers, Pose
@@ -80,39 +81,29 @@ def image(camera: Camera, kind: str, layers: Layers) -> bytes:
     return _IMAGE.pack(camera.width, camera.height, camera.fov) + pixels
 
 
-def _quads(layers: Layers) -> np.ndarray:
-    h, w = layers.depth.shape
-    quads = np.zeros((h, w, 4), np.uint8)
-    quads[..., 3] = 255
-    return quads
+def _packed(value: UInt32[np.ndarray, "h w"]) -> bytes:
+    """Return 24 bits a pixel as blue, green, red and full alpha."""
+    return (value << 8 | 255).astype(">u4").tobytes()
 
 
 def _rgb(layers: Layers) -> bytes:
-    quads = _quads(layers)
-    quads[..., :3] = layers.rgb[..., ::-1]
-    return quads.tobytes()
+    red, green, blue = np.moveaxis(layers.rgb.astype(np.uint32), -1, 0)
+    return _packed(blue << 16 | green << 8 | red)
 
 
 def _depth(layers: Layers) -> bytes:
     """24 bits, the lowest in red: all ones are `FAR`."""
     part = np.clip(layers.depth.astype(np.float64) / FAR, 0.0, 1.0)
-    value = np.rint(part * (2**24 - 1)).astype(np.uint32)
-    quads = _quads(layers)
-    quads[..., 2], quads[..., 1], quads[..., 0] = value & 255, value >> 8 & 255, value >> 16
-    return quads.tobytes()
+    return _packed(np.rint(part * (2**24 - 1)).astype(np.uint32))
 
 
 def _tags(layers: Layers) -> bytes:
-    quads = _quads(layers)
-    quads[..., 2] = layers.tags
-    return quads.tobytes()
+    return _packed(layers.tags.astype(np.uint32))
 
 
 def _instances(layers: Layers) -> bytes:
-    quads = _quads(layers)
-    quads[..., 2], quads[..., 1] = layers.tags, layers.instances & 255
-    quads[..., 0] = layers.instances >> 8
-    return quads.tobytes()
+    """Return the tags in red, the ids in green and blue, the lower bits in green."""
+    return _packed(layers.instances.astype(np.uint32) << 8 | layers.tags)
 
 
 def _flow(layers: Layers) -> bytes:

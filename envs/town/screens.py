@@ -54,12 +54,12 @@ SKY_LABEL_FRAGMENT = (
     + LOOK
     + """
 in vec3 way; in vec2 place;
-layout(location = 0) out vec4 named; layout(location = 1) out vec4 measured;
+out vec4 label;
 void main() {
     // The sky is so far away that only turning moves it.
     vec3 then = mat3(before) * way;
     vec2 flow = then.z < -0.01 ? place - then.xy / -then.z * focal.xy : vec2(2.0);
-    named = vec4(SKY / 255.0, 0, 0, 1); measured = vec4(FAR, clamp(flow, -2.0, 2.0), 1);
+    label = vec4(FAR, clamp(flow, -2.0, 2.0), SKY * 65536.0);
 }
 """
 )
@@ -109,9 +109,16 @@ vec3 mirrored() {
 }
 #endif
 
-// The middle of a pixel lies where four of the large image meet: linear filtering is their mean.
 void main() {
+#ifdef THIRDS
+    // A pixel is as large as three halves of the large image's each way. Here linear filtering weighs four of
+    // these by how much of them lies in it.
+    vec2 pixel = floor(gl_FragCoord.xy);
+    seen = texture(large, (pixel + mix(vec2(5.0 / 9.0), vec2(4.0 / 9.0), mod(pixel, 2.0))) * water.zw * 0.5);
+#else
+    // The middle of a pixel lies where four of the large image meet: linear filtering is their mean.
     seen = texture(large, place);
+#endif
 #ifdef WET
     seen.rgb = mix(seen.rgb, mirrored(), seen.a);
 #endif

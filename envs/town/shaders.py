@@ -1,7 +1,7 @@
 """The shader programs of surfaces: lit, their labels, and their depths as the sun sees them.
 
 A program has only what it needs: `BODY` is defined for what moves, `MIRROR` where there is glass or
-coachwork, and `SUN`, `FOG`, `WET` and `LAMPS` as the weather has it.
+coachwork, `GROUND` for what has stains and gets wet; `SUN`, `FOG`, `WET` and `LAMPS` as the weather has it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ layout(std140) uniform Look {
     vec4 halo;      // its sharpness
     vec4 drift;     // of the clouds' two textures
     vec4 fog;       // where it begins, how fast it thins upwards, its density at the eye, and for the sky
-    vec4 water;     // how wet the ground is; below which height of the noise there are puddles
+    vec4 water;     // how wet the ground is; below which height of the noise there are puddles; 2 / size
     vec4 spot;      // from the world to the map of the lamps' light: a corner, and one over the size
     vec4 rain;      // how much, its slant, the frame, its brightness
 };
@@ -50,12 +50,31 @@ _PLACED = """
 SHADOW_VERTEX = HEAD + _VERTEX + "void main() {" + _PLACED + "gl_Position = shade * now; }"
 SHADOW_FRAGMENT = HEAD + "void main() {}"
 
+_NEEDS = """
+#if defined(GROUND) && defined(WET)
+#define POOLS
+#endif
+#if defined(MIRROR) || defined(POOLS)
+#define BENT
+#endif
+#if defined(BENT) || defined(LAMPS)
+#define CURVED
+#endif
+"""
+
 LIT_VERTEX = (
     HEAD
+    + _NEEDS
     + _VERTEX
     + """
 layout(std140) uniform Signals { uvec4 states[SIGNAL_WORDS]; };  // in the first of four numbers, 16 of 2 bits
-out vec2 tile; out vec3 tint, outward, world, shaded; flat out int layer; flat out float glow;
+out vec2 tile; out vec3 world, ambient; flat out int layer; flat out vec3 glow;
+#ifdef SUN
+out vec3 direct, shaded;
+#endif
+#ifdef CURVED
+out vec3 tint, outward;
+#endif
 
 // How brightly a lamp shines: -1 for what is none.
 float shines(uint lamp, int slot) {
@@ -72,40 +91,56 @@ float shines(uint lamp, int slot) {
 #endif
 }
 
+// What depends on neither textures nor shadows is worked out here: there are fewer corners than pixels.
 void main() {
 """
     + _PLACED
     + """
-    vec3 n = (normal.xyz * 255.0 - 127.0) / 127.0;  // moderngl has no signed bytes
-    tint = colour.rgb;
+    vec3 n = (normal.xyz * 255.0 - 127.0) / 127.0, own = colour.rgb;  // moderngl has no signed bytes
 #ifdef BODY
     n = mat3(place) * n;
-    if (look.x == COACHWORK || look.x == CLOTH) tint *= paint.rgb;
-    if (look.x == DENIM) tint *= mix(vec3(0.22, 0.25, 0.36), vec3(0.62, 0.54, 0.42), paint.a * paint.a);
-    if (look.x == SKIN) tint *= 1.0 - 0.55 * fract(paint.a * 7.0);
+    if (look.x == COACHWORK || look.x == CLOTH) own *= paint.rgb;
+    if (look.x == DENIM) own *= mix(vec3(0.22, 0.25, 0.36), vec3(0.62, 0.54, 0.42), paint.a * paint.a);
+    if (look.x == SKIN) own *= 1.0 - 0.55 * fract(paint.a * 7.0);
 #endif
+    n = normalize(n);
     gl_Position = projection * (view * now);
-    outward = n; world = now.xyz; tile = uv; layer = int(look.x);
-    shaded = (shade * vec4(now.xyz + sun.w * normalize(n), 1)).xyz * 0.5 + 0.5;
-    glow = shines(look.z, int(look.w) + 256 * int(colour.a * 255.0 + 0.5));
+    world = now.xyz; tile = uv; layer = int(look.x);
+    float shine = shines(look.z, int(look.w) + 256 * int(colour.a * 255.0 + 0.5));
+    glow = max(shine, 0.0) * (1.2 * own * own + 0.05);
+    own *= shine < 0.0 ? 1.0 : sqrt(0.13 * (1.0 - shine));
+    ambient = own * own * skylight.rgb * (0.72 + 0.28 * n.z);
+#ifdef SUN
+    direct = own * own * sunlight.rgb * max(dot(n, sun.xyz), 0.0);
+    shaded = (shade * vec4(now.xyz + sun.w * n, 1)).xyz * 0.5 + 0.5;
+#endif
+#ifdef CURVED
+    tint = own; outward = n;
+#endif
 }
 """
 )
 
 LIT_FRAGMENT = (
     HEAD
+    + _NEEDS
     + LOOK
     + """
-uniform sampler2DArray tiles; uniform sampler2DShadow still, moving; uniform sampler2D lamplight;
-in vec2 tile; in vec3 tint, outward, world, shaded; flat in int layer; flat in float glow;
+uniform sampler2DArray tiles; uniform sampler2DShadow shadows; uniform sampler2D lamplight;
+in vec2 tile; in vec3 world, ambient; flat in int layer; flat in vec3 glow;
+#ifdef SUN
+in vec3 direct, shaded;
+#endif
+#ifdef CURVED
+in vec3 tint, outward;
+#endif
 out vec4 seen;  // on wet ground, the last is how much it mirrors
 
 #ifdef SUN
 float light() {
     vec2 edge = abs(shaded.xy * 2.0 - 1.0);
     float rim = max(edge.x, edge.y);
-    vec3 at = shaded - vec3(0, 0, 0.0004);
-    float lit = min(texture(still, at), texture(moving, at));
+    float lit = texture(shadows, shaded - vec3(0, 0, 0.0004));
     return rim > 0.999 || shaded.z > 1.0 ? 1.0 : mix(lit, 1.0, smoothstep(0.85, 0.99, rim));
 }
 #endif
@@ -121,35 +156,43 @@ vec3 rooms(float pane) {
 }
 #endif
 
-// Both branches of an `if` cost on a CPU: what is here is what all surfaces need.
+// Both branches of an `if` cost on a CPU: what is here is what all surfaces of a program need.
 void main() {
-    vec4 texel = texture(tiles, vec3(tile, layer));
-    vec3 base = texel.rgb * tint;
+    // As sharp as on an image of twice the size.
+    vec4 texel = texture(tiles, vec3(tile, layer), -0.4);
+    vec3 base = texel.rgb;
+#ifdef GROUND
     // Stains and worn spots, larger than a tile: the ground must not look the same every few metres.
     vec3 stains = texture(tiles, vec3(world.xy * 0.027, VARIATION)).rgb;
     float stain = stains.r;
     base *= layer <= GRASS ? 0.62 + 0.76 * stains : vec3(1.0);
+#endif
+#ifdef BENT
     vec3 n = normalize(outward);
+#endif
 #ifdef WET
+    float film = 0.0;
+#ifdef POOLS
     float level = layer <= KERB || layer == PAINT ? max(n.z, 0.0) : 0.0;
     float hollow = 0.5 * stain + 0.5 * texture(tiles, vec3(world.yx * 0.11, VARIATION)).r;
     float pool = level * (1.0 - smoothstep(water.y - 0.05, water.y + 0.02, hollow));
-    float film = max(0.7 * level * water.x, pool);
+    film = max(0.7 * level * water.x, pool);
+#endif
     base *= 1.0 - 0.10 * water.x - 0.30 * film;
 #endif
-    vec3 received = skylight.rgb * (0.72 + 0.28 * n.z);
+    vec3 received = ambient;
 #ifdef SUN
-    float facing = max(dot(n, sun.xyz), 0.0), lit = light();
-    received += sunlight.rgb * facing * lit;
+    float lit = light();
+    received += direct * lit;
 #endif
 #ifdef LAMPS
     // The map has the light at the ground and, times the green, the height below which it shines.
     vec4 lamp = texture(lamplight, (world.xy - spot.xy) * spot.z);
     float under = clamp(0.5 * (lamp.a / max(lamp.g, 0.001) - world.z), 0.0, 1.0);
-    received += lamp.rgb * (sunlight.a * under * (0.62 + 0.38 * n.z));
+    received += tint * tint * lamp.rgb * (sunlight.a * under * (0.62 + 0.38 * outward.z));
 #endif
     vec3 shade = base * base * received;
-#if defined(MIRROR) || defined(WET)
+#ifdef BENT
     vec3 way = normalize(world - eye.xyz), back = reflect(way, n);
     float turned = 1.0 - max(dot(-way, n), 0.0), grazing = turned * turned * turned * turned;
 #endif
@@ -158,8 +201,9 @@ void main() {
     vec3 bright = mix(vec3(0.07) * haze.rgb, haze.rgb * haze.rgb, 0.5 + 0.5 * clamp(4.0 * back.z, -0.2, 1.0));
     shade = mix(shade, bright, mirror > 0.0 ? mirror + 0.5 * grazing : 0.0);
 #endif
-#ifdef WET
-    float mirrored = (0.03 + 0.97 * grazing) * max(0.6 * film, pool);
+    float mirrored = 0.0;
+#ifdef POOLS
+    mirrored = (0.03 + 0.97 * grazing) * max(0.6 * film, pool);
 #ifdef SUN
     float glint = max(dot(back, sun.xyz), 0.0);
     shade += sunlight.rgb * (lit * film * (4.0 * pow(glint, 900.0) + 0.35 * pow(glint, 60.0)));
@@ -168,9 +212,8 @@ void main() {
 #if defined(LAMPS) && !defined(BODY)
     shade += rooms(texel.a);
 #endif
-    shade = glow < 0.0 ? shade : mix(shade * 0.13, tint * tint * 1.2 + 0.05, glow);
     // The square root stands for sRGB's curve.
-    vec3 colour = sqrt(min(shade, 1.0));
+    vec3 colour = sqrt(min(shade + glow, 1.0));
     float far = 1.0 / gl_FragCoord.w;
 #ifdef FOG
     float rise = fog.y * (world.z - eye.z);
@@ -179,10 +222,7 @@ void main() {
 #else
     float veil = min(far * haze.a, 0.85);
 #endif
-    seen = vec4(mix(colour, haze.rgb, veil), 1);
-#ifdef WET
-    seen.a = mirrored * (1.0 - veil);
-#endif
+    seen = vec4(mix(colour, haze.rgb, veil), mirrored * (1.0 - veil));
 }
 """
 )
@@ -191,19 +231,17 @@ LABEL_VERTEX = (
     HEAD
     + _VERTEX
     + """
-out float far; out vec4 here, there; flat out vec4 name;
+out vec3 there; flat out float name;
 void main() {
 """
     + _PLACED
     + """
-    vec4 e = view * now;
-    here = projection * e; there = projection * (before * then);
-    gl_Position = here; far = -e.z;
+    gl_Position = projection * (view * now);
+    there = (projection * (before * then)).xyw;
 #ifdef BODY
-    uint tag = look.y == 0u ? body.y : look.y;
-    name = vec4(float(tag), float(body.x & 255u), float(body.x >> 8), 255.0) / 255.0;
+    name = float(((look.y == 0u ? body.y : look.y) << 16) | body.x);
 #else
-    name = vec4(float(look.y), 0, 0, 255.0) / 255.0;
+    name = float(look.y << 16);
 #endif
 }
 """
@@ -211,14 +249,15 @@ void main() {
 
 LABEL_FRAGMENT = (
     HEAD
+    + LOOK
     + """
-in float far; in vec4 here, there; flat in vec4 name;
-layout(location = 0) out vec4 named; layout(location = 1) out vec4 measured;
+in vec3 there; flat in float name;
+out vec4 label;  // depth, flow, and the tag before 16 bits of the body's id
 void main() {
-    named = name;
+    vec2 here = gl_FragCoord.xy * water.zw - 1.0;
     // Behind the camera of before there is no place in its image: the motion is the largest that can be sent.
-    vec2 flow = there.w > 0.01 ? here.xy / here.w - there.xy / there.w : vec2(2.0);
-    measured = vec4(min(far, FAR), clamp(flow, -2.0, 2.0), 1);
+    vec2 flow = there.z > 0.01 ? here - there.xy / there.z : vec2(2.0);
+    label = vec4(min(1.0 / gl_FragCoord.w, FAR), clamp(flow, -2.0, 2.0), name);
 }
 """
 )

@@ -1,4 +1,4 @@
-"""Shadows of the sun: a map of what stands still, kept while the camera is near, and one of what moves."""
+"""Shadows of the sun: a map of what stands still is kept while the camera is near; what moves is added."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Sunlight:
         self.axes = np.eye(3)
         self._still: OrderedDict[Key, moderngl.Framebuffer] = OrderedDict()
         self._spare: list[moderngl.Framebuffer] = []
-        self._moving = self._map()
+        self._now = self._map()
 
     def turn(self, sun: Point) -> None:
         """Let the sun shine from a direction; the maps of another are dropped."""
@@ -64,7 +64,10 @@ class Sunlight:
         depth.compare_func = "<="
         depth.filter = (moderngl.LINEAR, moderngl.LINEAR)
         depth.repeat_x = depth.repeat_y = False
-        return self.context.framebuffer(depth_attachment=depth)
+        # Of a frame without colours, nothing would be copied.
+        frame = self.context.framebuffer([self.context.renderbuffer((PIXELS, PIXELS), 1)], depth)
+        frame.color_mask = False, False, False, False
+        return frame
 
     def key(self, eye: Point, forward: Point) -> Key:
         """Return which map a camera needs: by its pose alone, so that images do not depend on their order."""
@@ -84,30 +87,23 @@ class Sunlight:
         out[:3, 3] = -out[:3, :3] @ self.middle(key)
         return out
 
-    def still(self, key: Key, draw: Callable[[], None]) -> moderngl.Texture:
-        """Return the map of what stands still; `draw` draws it if it is not kept."""
+    def shadows(self, key: Key, still: Callable[[], None], moving: Callable[[], None]) -> moderngl.Texture:
+        """Return the map of all; `still` draws what stands still if that is not kept, `moving` the rest."""
         if key not in self._still:
             if len(self._still) >= KEPT:
                 self._spare.append(self._still.popitem(last=False)[1])
             self._still[key] = frame = self._spare.pop() if self._spare else self._map()
-            self._fill(frame, draw)
+            frame.clear()
+            self._draw(frame, still)
         self._still.move_to_end(key)
-        return _depth(self._still[key])
+        self.context.copy_framebuffer(self._now, self._still[key])
+        self._draw(self._now, moving)
+        depth = self._now.depth_attachment
+        assert isinstance(depth, moderngl.Texture)
+        return depth
 
-    def moving(self, draw: Callable[[], None]) -> moderngl.Texture:
-        """Return the map of what moves; it is drawn anew."""
-        self._fill(self._moving, draw)
-        return _depth(self._moving)
-
-    def _fill(self, frame: moderngl.Framebuffer, draw: Callable[[], None]) -> None:
+    def _draw(self, frame: moderngl.Framebuffer, draw: Callable[[], None]) -> None:
         frame.use()
-        frame.clear()
         self.context.disable(moderngl.CULL_FACE)
         draw()
         self.context.enable(moderngl.CULL_FACE)
-
-
-def _depth(frame: moderngl.Framebuffer) -> moderngl.Texture:
-    depth = frame.depth_attachment
-    assert isinstance(depth, moderngl.Texture)
-    return depth

@@ -124,10 +124,10 @@ def fire_engine(extent: Extent) -> Iterator[Mesh]:
     cab = 1 - min(2.6 / x, 0.75)
     yield from _cab(extent, cab)
     length = 0.5 * (1 + cab) * x - 0.03
-    middle = ((cab - 1) / 2 * x - 0.03, 0, 1.02 * z)
-    yield painted(box(middle, (length, y, 0.70 * z), Material.COACHWORK, BODY, faces=(0, 1, 2, 3, 4)))
-    doors = np.array([(middle[0] + k * length, 0, 1.12 * z) for k in (-0.68, -0.22, 0.24, 0.70)])
-    yield box(doors, (0.20 * length, y + 0.012, 0.44 * z), Material.GRILLE, BODY, faces=SIDES, colour=PALE)
+    middle = ((cab - 1) / 2 * x - 0.03, 0, 1.11 * z)
+    yield painted(box(middle, (length, y, 0.79 * z), Material.COACHWORK, BODY, faces=(0, 1, 2, 3, 4)))
+    doors = np.array([(middle[0] + k * length, 0, 1.20 * z) for k in (-0.68, -0.22, 0.24, 0.70)])
+    yield box(doors, (0.20 * length, y + 0.012, 0.50 * z), Material.GRILLE, BODY, faces=SIDES, colour=PALE)
     yield box(
         (middle[0], 0, 0.56 * z),
         (length + 0.012, y + 0.012, 0.05 * z),
@@ -136,11 +136,11 @@ def fire_engine(extent: Extent) -> Iterator[Mesh]:
         faces=(1, 2, 3),
         colour=(0.9, 0.85, 0.2),
     )
-    rungs = np.array([(middle[0] + k * length, 0.3 * y, 1.80 * z) for k in np.linspace(-0.9, 0.9, 7)])
+    rungs = np.array([(middle[0] + k * length, 0.3 * y, 2 * z - 0.06) for k in np.linspace(-0.9, 0.9, 7)])
     yield box(rungs, (0.03, 0.22 * y, 0.02), Material.METAL, BODY, faces=(0, 1, 4))
-    rails = np.array([(middle[0], 0.3 * y + s * 0.22 * y, 1.80 * z) for s in (1, -1)])
+    rails = np.array([(middle[0], 0.3 * y + s * 0.22 * y, 2 * z - 0.06) for s in (1, -1)])
     yield box(rails, (0.95 * length, 0.03, 0.06), Material.METAL, BODY, faces=(0, 1, 2, 3, 4))
-    yield _beacons((0.5 * (1 + cab) * x, 0.5 * y), 1.72 * z)
+    yield _beacons((0.5 * (1 + cab) * x, 0.5 * y), 1.83 * z)
     yield box((0, 0, 0.24 * z), (0.95 * x, 0.55 * y, 0.10 * z), Material.METAL, BODY, colour=DARK)
     yield from _under(extent, 0.52, (-0.62, 0.66), 0.18)
 

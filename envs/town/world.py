@@ -227,8 +227,10 @@ class World:
         place, asked = vehicle.pose, vehicle.asked
         if asked is None or math.hypot(place.x - asked.x, place.y - asked.y) > NEAR:
             vehicle.limit, vehicle.asked = self.land.speed_limit(place.x, place.y), place
-        shape = vehicle.outline()
         vehicle.light = None
+        if self._triggers.lonely(place.x, place.y):
+            return
+        shape = vehicle.outline()
         for index in self._triggers.near(shape):
             box = self._triggers.items[index]
             if shape.cos * box.cos + shape.sin * box.sin > 0 and touch(shape, box):

@@ -204,7 +204,7 @@ def test_a_map_that_netconvert_cannot_read_is_refused(cache: Path) -> None:
 points = st.tuples(*[st.floats(-100, 100)] * 3)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(points, min_size=2, max_size=8, unique_by=lambda p: (round(p[0]), round(p[1]))), st.data())
 def test_parts_of_a_line_are_as_long_as_asked_and_make_the_whole(
     corners: list[tuple[float, float, float]], data: st.DataObject

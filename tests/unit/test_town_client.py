@@ -51,8 +51,10 @@ def start(name: str, port: int, *more: str) -> subprocess.Popen[str]:
 def finish(client: subprocess.Popen[str], seconds: float = 120.0) -> dict[str, Any]:
     try:
         out, _ = client.communicate(timeout=seconds)
-    finally:
+    except subprocess.TimeoutExpired:
         client.kill()
+        client.communicate()
+        raise
     assert client.returncode == 0, f"the client ended with {client.returncode}"
     found: dict[str, Any] = json.loads(out.splitlines()[-1])
     return found

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import carla
 import msgpack
 import pytest
 
-from mtdrive.envs.town import world
+from mtdrive.envs.town import renderer, world
 from mtdrive.envs.town.batch import apply_batch
 from mtdrive.envs.town.faults import Faults
 from mtdrive.envs.town.limits import ACTORS, BATCH, FARTHEST, NAME, SENSORS
@@ -19,7 +20,7 @@ from mtdrive.envs.town.roads import load_map
 from mtdrive.envs.town.sensors import Sensing
 from mtdrive.envs.town.server import Maps, Server
 from mtdrive.envs.town.session import Session
-from mtdrive.envs.town.stage import Land, Painter, Pose
+from mtdrive.envs.town.stage import Camera, Land, Painter, Pose, Stage
 from mtdrive.envs.town.streams import Streams
 from mtdrive.envs.town.structs import CallError, array_of, few, number, pose, read_description, word
 from mtdrive.envs.town.versions import wire
@@ -209,3 +210,19 @@ def test_a_spawn_whose_further_commands_fail_is_undone() -> None:
     good, bad, nested = spawn([16, [0, True]]), spawn([19, [0, "far"]]), spawn(spawn())
     assert [row[0][0] for row in apply_batch(session, [[bad], [nested], [good]], False)] == [0, 0, 1]
     assert len(server.world.actors) == before + 1
+
+
+def test_images_of_many_sizes_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renderer, "KEPT", 3000)
+    town = load_map("Small")
+    here, drawn = replace(town.spawn_points[0], z=2.0), renderer.Renderer(town)
+
+    def look(number: int, width: int, height: int) -> bytes:
+        camera, stage = Camera(width, height, 90.0, here), Stage(number, (), {})
+        return drawn.render(camera, camera, stage, stage).rgb.tobytes()
+
+    sizes = (40, 30), (50, 20), (30, 30), (60, 45)
+    first, again = ([look(10 * turn + w, w, h) for w, h in sizes] for turn in range(2))
+    assert first == again
+    assert sum(w * h for w, h in drawn._frames) <= 3000
+    drawn.close()

@@ -171,6 +171,7 @@ def test_town01_has_the_numbers_of_nocrash() -> None:
     assert [round(4.90 * n) for n in density_of("dense")] == [98, 245]
 
 
+@settings(deadline=None)
 @given(st.floats(-1e4, 1e4))
 def test_headings_convert_both_ways(yaw: float) -> None:
     there = to_carla_yaw(to_sumo_angle(yaw))
@@ -181,7 +182,7 @@ def test_headings_convert_both_ways(yaw: float) -> None:
     assert math.isclose(-math.cos(angle), math.sin(math.radians(yaw)), abs_tol=1e-9)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.floats(-180, 180), st.floats(-8, 8), st.floats(0.5, 5), st.floats(-0.4, 0.4))
 def test_the_front_bumper_is_where_sumo_has_it(yaw: float, pitch: float, half: float, middle: float) -> None:
     now = Actor(1, "vehicle", (100.0, 0.0, 0.0), 0.0, (0.0, 0.0, 0.0), (half, 1.0, 0.7), pitch)
@@ -194,6 +195,20 @@ def test_the_front_bumper_is_where_sumo_has_it(yaw: float, pitch: float, half: f
     assert math.isclose(user.now.speed, 7.0, rel_tol=1e-6)
     velocity = carla.Vector3D(*user.now.velocity)
     assert (velocity - 7 * place.get_forward_vector()).length() < 1e-3
+
+
+def test_the_server_is_told_only_what_changed() -> None:
+    now = Actor(7, "vehicle", (0.0, 0.0, 0.0), 0.0, (0.0, 0.0, 0.0), (2.0, 1.0, 0.7))
+    user = RoadUser("v", Choice("vehicle", {}, "vehicle", "car", 1.0), now, 0.0, 0.0, beams=3)
+    told = []
+    for signals, x in ((8, 2.0), (8, 2.0), (9, 2.0), (9, 2.5)):
+        user.follow(Placed(x, 0.0, 0.0, 0.0, 0.0, 1.0, signals), 0.05)
+        told.append([type(command).__name__ for command in user.commands()])
+    assert told == [
+        ["ApplyTransform", "SetVehicleLightState"], [], ["SetVehicleLightState"], ["ApplyTransform"]
+    ]  # fmt: skip
+    lamps = carla.VehicleLightState
+    assert user.lamps == lamps.Position | lamps.LowBeam | lamps.Brake | lamps.RightBlinker
 
 
 def test_bends_are_taken_at_a_bearable_speed_that_one_can_brake_to() -> None:
