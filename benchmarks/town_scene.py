@@ -140,8 +140,8 @@ def run(port: int, task: Task) -> dict[str, Any]:
         client.apply_batch_sync(moves, False)
         images = ears.hear(world.tick())
         if task.hashed and i >= 0:
-            for one in world.get_snapshot():
-                states.update(repr((one.get_transform(), one.get_velocity())).encode())
+            for one in sorted(world.get_snapshot(), key=lambda one: one.id):
+                states.update(repr(numbers(one)).encode())
             for image in images:
                 pictures.update(bytes(image.raw_data))
         if task.report and i >= 0 and (i + 1) % task.report == 0:
@@ -152,6 +152,13 @@ def run(port: int, task: Task) -> dict[str, Any]:
     world.apply_settings(settings)
     hashes = {"states": states.hexdigest(), "images": pictures.hexdigest()} if task.hashed else {}
     return {"ticks_per_second": task.ticks / took, **hashes}
+
+
+def numbers(one: carla.ActorSnapshot) -> list[float]:
+    """Return the id, the place, the rotation and the velocity of an actor."""
+    at, turn, velocity = one.get_transform().location, one.get_transform().rotation, one.get_velocity()
+    places = [at.x, at.y, at.z, turn.pitch, turn.yaw, turn.roll, velocity.x, velocity.y, velocity.z]
+    return [one.id, *places]
 
 
 def client(port: int, task: Task) -> subprocess.Popen[str]:
