@@ -153,6 +153,8 @@ class DrivingEnv(gymnasium.Env[Observation, np.ndarray]):
             LOG.warning("%s; the episode ends here", error)
             return drive.seen, 0.0, False, True, {"infractions": (), "crashed": str(error)}
         ended = drive.judge.ended
+        if ended is not None and self._server is not None:
+            self._server.crashes = 0  # it has lasted a whole episode
         reward = self.settings.rewards.of(
             drive.guide.travelled - before, 1 / self.settings.rate, broken, ended == "completed"
         )

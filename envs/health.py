@@ -39,6 +39,8 @@ class ServerSettings:
     """Seconds before a restart; each further one in a row waits twice as long."""
     seed: int = 0
     """Of the noise of Town's sensors."""
+    faults: tuple[tuple[str, ...], ...] = ()
+    """For tests: what Town's first, second, ... start is to suffer, as `mtdrive town --fault` takes it."""
 
 
 class Server(ABC):
@@ -49,7 +51,7 @@ class Server(ABC):
         self.settings = settings
         self.host, self.port = "127.0.0.1", 0
         self.crashes = 0
-        """Restarts in a row, each soon after the one before."""
+        """Restarts in a row, each soon after the one before, and no whole episode between them."""
         self._line: Line | None = None
         self._since = 0.0
         self._owner = os.getpid()

@@ -15,6 +15,7 @@ from mtdrive.envs.cameras import CameraSettings
 from mtdrive.envs.coordinates import pose_of
 from mtdrive.envs.driving_settings import DrivingSettings
 from mtdrive.envs.guide import Guide
+from mtdrive.envs.headlights import low_beams
 from mtdrive.envs.routes import Route
 from mtdrive.envs.scene import Scene
 from mtdrive.envs.simulation import Simulation, Tick
@@ -48,11 +49,13 @@ class Rig:
     """The car of an episode."""
 
     def __init__(self, simulation: Simulation, settings: DrivingSettings, route: Route) -> None:
-        """Put the car at the start of a route."""
+        """Put the car at the start of a route, with its lights on if it is dark."""
         self._simulation, self._settings = simulation, settings
         start = route.start
         start.location.z += DROP
         self.car = simulation.spawn(settings.vehicle, start, role_name="hero")
+        with simulation.remote("setting the car's lights"):
+            self.car.set_light_state(low_beams(simulation.world.get_weather()))
         self._view = settings.cameras[0].name
 
     def mount(self, viewed: bool) -> None:

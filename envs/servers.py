@@ -74,12 +74,16 @@ class TownServer(Server):
         super().__init__(settings)
         self._map = town
         self._town: Town | None = None
+        self._starts = 0
         self._used: set[int] = set()
 
     def _launch(self) -> None:
         while self.port in self._used or not self.port:
             self._kill(at_once=True)
-            self._town = Town(self._map, seed=self.settings.seed, patience=self.settings.start)
+            faults = next(iter(self.settings.faults[self._starts :]), ())
+            seed, patience = self.settings.seed, self.settings.start
+            self._town = Town(self._map, seed=seed, patience=patience, faults=faults)
+            self._starts += 1
             self.port = self._town.__enter__().port
         self._used.add(self.port)
 

@@ -19,6 +19,7 @@ from mtdrive.envs.bends import Bends, Courses
 from mtdrive.envs.casting import Cast, cast
 from mtdrive.envs.demand import Catalogue, Density, density_of
 from mtdrive.envs.ego_double import NAME, EgoDouble
+from mtdrive.envs.headlights import low_beams
 from mtdrive.envs.networks import network_of
 from mtdrive.envs.road_map import RoadMap
 from mtdrive.envs.road_users import RoadUser
@@ -41,9 +42,6 @@ MARGIN = 0.5
 """m/s below what a bend allows from which a vehicle is held to that."""
 CLOCK = 10
 """Ticks between two looks at the lights of walkers."""
-DUSK, FOG = 5.0, 40.0
-"""Degrees of the sun below which, and density of fog above which, low beams are on."""
-LAMPS = carla.VehicleLightState
 
 
 class Traffic:
@@ -96,7 +94,7 @@ class Traffic:
         draw = random.Random(f"{self._seed} traffic")
         try:
             catalogue = Catalogue(simulation.world.get_blueprint_library())
-            beams = _beams(simulation.world.get_weather())
+            beams = int(low_beams(simulation.world.get_weather()))
             vehicles, walkers = self._numbers()
             start = route.start.location
             driven = _clear(draw, self._streets.lanes, APART, 8.0, start)
@@ -205,8 +203,3 @@ def _clear(
     places = [p for lane in lanes for p in lane.places(step, margin)]
     draw.shuffle(places)
     return [p for p in places if math.hypot(p.x - start.x, p.y - start.y) > CLEAR]
-
-
-def _beams(weather: Any) -> int:
-    dark = weather.sun_altitude_angle < DUSK or weather.fog_density > FOG
-    return int(LAMPS.Position) | int(LAMPS.LowBeam) if dark else 0

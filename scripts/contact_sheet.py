@@ -53,20 +53,27 @@ PALETTE = {
 
 def coloured(layers: Layers) -> list[np.ndarray]:
     """Return the five layers as pictures."""
-    depth = np.log(np.clip(layers.depth, 1, 300)) / np.log(300)
-    tags = np.zeros((256, 3), np.uint8)
-    for tag, colour in PALETTE.items():
-        tags[tag] = colour
     ids = layers.instances.astype(int)
     names = (
         np.stack([ids * 37 % 200 + 55, ids * 91 % 200 + 55, ids * 153 % 200 + 55], -1) * (ids > 0)[..., None]
     )
     h, w = layers.depth.shape
-    x, y = layers.flow[..., 0] * w / 2, -layers.flow[..., 1] * h / 2
+    motion = layers.flow.transpose(2, 0, 1) * np.array([w / 2, -h / 2]).reshape(2, 1, 1)
+    depth, tags, flow = painted(layers.depth, layers.tags, motion)
+    return [layers.rgb, depth, tags, names.astype(np.uint8), flow]
+
+
+def painted(depth: np.ndarray, tags: np.ndarray, flow: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return depth in metres, tags, and flow in pixels (x, y first) as pictures."""
+    share = np.log(np.clip(depth, 1, 300)) / np.log(300)
+    colours = np.zeros((256, 3), np.uint8)
+    for tag, colour in PALETTE.items():
+        colours[tag] = colour
+    x, y = flow
     speed = np.clip(np.hypot(x, y) / 12, 0, 1)
-    flow = hsv_to_rgb(np.stack([np.arctan2(y, x) / (2 * np.pi) % 1, speed, np.full((h, w), 0.9)], -1))
-    far = colormaps["magma"](1 - depth)[..., :3]
-    return [layers.rgb, to_bytes(far), tags[layers.tags], names.astype(np.uint8), to_bytes(flow)]
+    hue = np.arctan2(y, x) / (2 * np.pi) % 1
+    motion = hsv_to_rgb(np.stack([hue, speed, np.full(depth.shape, 0.9)], -1))
+    return to_bytes(colormaps["magma"](1 - share)[..., :3]), colours[tags], to_bytes(motion)
 
 
 def to_bytes(image: np.ndarray) -> np.ndarray:

@@ -232,7 +232,7 @@ def fuzz(
     found["server lived"] = town.alive
     log = town.log().splitlines()
     found["log lines"] = len(log)
-    found["tracebacks"] = [log[i - 1] for i, line in enumerate(log) if line.startswith("Traceback")]
+    found["tracebacks"] = [log[i - 1 : i + 40] for i, line in enumerate(log) if line.startswith("Traceback")]
     found["faults"] = list(faults(found))
     return found
 
