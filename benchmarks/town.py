@@ -71,13 +71,13 @@ class Alone:
         self.renderer = Renderer(land)
 
     def rate(self, colours: bool, labels: bool) -> float:
-        """Return frames a second."""
+        """Return frames a second, over about as many frames as a client's run has."""
         before = self.stages[0], self.cameras[0]
         begun = time.perf_counter()
-        for stage, camera in zip(self.stages, self.cameras, strict=True):
+        for stage, camera in 3 * list(zip(self.stages, self.cameras, strict=True)):
             self.renderer.render(camera, before[1], stage, before[0], colours=colours, labels=labels)
             before = stage, camera
-        return len(self.stages) / (time.perf_counter() - begun)
+        return 3 * len(self.stages) / (time.perf_counter() - begun)
 
 
 def walkers() -> list[str]:

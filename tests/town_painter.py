@@ -27,7 +27,16 @@ class Flat:
     def __init__(self, land: Land) -> None:
         self.open = True
 
-    def render(self, camera: Camera, previous_camera: Camera, stage: Stage, previous: Stage) -> Layers:
+    def render(
+        self,
+        camera: Camera,
+        previous_camera: Camera,
+        stage: Stage,
+        previous: Stage,
+        *,
+        colours: bool = True,
+        labels: bool = True,
+    ) -> Layers:
         """Return the look of the ground."""
         assert self.open
         if camera.width == SLOW:

@@ -28,6 +28,10 @@ WALL = 20.0
 """Square metres of a quad that may hide others, at least."""
 WALLS = 32
 """Walls that are tried: those that look largest."""
+GROUP = 8
+"""Walls that are tried at once: what the largest hide is not tried again."""
+SIDES = 5
+"""Planes that bound what a wall hides: through its edges, and its own."""
 APART = 1.0
 """Metres that an eye is before a wall, at least: what is nearer may be cut off at the front of the view."""
 FLAT = 1e-3
@@ -81,9 +85,16 @@ class Culling:
         """Return which runs are behind one of the walls that are in other runs."""
         walls = self._largest(eye, runs)
         inward, least = _shadows(eye, self._walls[walls], self._fronts[walls])
-        away = self._middles[:, runs] - eye[:, None]
-        reach = inward @ away - abs(inward) @ self._halves[:, runs]
-        return np.asarray((reach > least[:, None]).reshape(-1, 5, len(runs)).all(axis=1).any(axis=0))
+        outward, away, halves = abs(inward), self._middles[:, runs] - eye[:, None], self._halves[:, runs]
+        left = np.arange(len(runs))
+        for group in range(0, len(inward), SIDES * GROUP):
+            sides = slice(group, group + SIDES * GROUP)
+            reach = inward[sides] @ away[:, left] - outward[sides] @ halves[:, left]
+            behind = (reach > least[sides, None]).reshape(-1, SIDES, len(left)).all(axis=1).any(axis=0)
+            left = left[~behind]
+        hidden = np.ones(len(runs), bool)
+        hidden[left] = False
+        return hidden
 
     def _largest(self, eye: Point, runs: Numbers) -> Numbers:
         """Return the walls of some runs that look largest."""

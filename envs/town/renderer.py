@@ -31,6 +31,9 @@ from mtdrive.envs.town.tags import Tag
 KEPT = 16 << 20
 """Pixels of all sizes of images together that are kept to draw into; each takes 42 bytes."""
 
+UNSEEN = ((), np.float32), ((), np.uint8), ((), np.uint16), ((2,), np.float32)
+"""Further axes and types of depth, tags, instances and flow."""
+
 Numbers = Int[np.ndarray, "_"]
 Point = Float[np.ndarray, "xyz=3"]
 
@@ -90,6 +93,7 @@ class Renderer:
         self._slots = tuple(town.signposts)  # the first has slot 1
         self._frames: dict[tuple[int, int], _Frames] = {}
         self._shown: tuple[Stage, Stage] | None = None
+        self._views: dict[Camera, _View] = {}
         self._memory: dict[tuple[Camera, Camera, bool, bool], Layers] = {}
 
     @property
@@ -121,7 +125,7 @@ class Renderer:
             return self._memory[key]
 
     def _show(self, stage: Stage, previous: Stage) -> None:
-        self._shown, self._memory = (stage, previous), {}
+        self._shown, self._views, self._memory = (stage, previous), {}, {}
         self.crowd.show(stage, previous)
         states = np.array([3, *(stage.signals.get(id_, 3) for id_ in self._slots)], np.uint8)
         self.device.show_signals(states)
@@ -136,23 +140,19 @@ class Renderer:
     def _draw(self, camera: Camera, before: Camera, colours: bool, labels: bool) -> Layers:
         h, w = camera.height, camera.width
         frames = self._frames.get((w, h)) or self._make_frames(w, h)
-        view = self._view(camera)
+        view = self._views.get(camera) or self._views.setdefault(camera, self._view(camera))
         shade = self.sunlight.matrix(self.sunlight.key(view.eye, view.ahead))
         spot = self.lamplight.corner(self.lamplight.key(view.eye, view.ahead))
         look = look_of(camera, before, self._stage, self._air, shade, spot, self._ground)
         self.device.look.write(look)
         self.context.enable_only(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
-        rgb, seen = np.zeros((h, w, 3), np.uint8), np.zeros((h, w, 4), np.float32)
         if colours:
             self._cast_light(view)
         self._still.choose(view.quads)
-        if colours:
-            rgb = self._colours(view, frames)
+        rgb = self._colours(view, frames) if colours else np.zeros((h, w, 3), np.uint8)
         if labels:
-            seen = self._labels(view, frames)
-        named = seen[..., 3].astype(np.uint32)
-        tags, instances = (named >> 16).astype(np.uint8), named.astype(np.uint16)
-        return Layers(rgb, seen[..., 0].copy(), tags, instances, seen[..., 1:3].copy())
+            return _layers(rgb, self._labels(view, frames))
+        return Layers(rgb, *(np.zeros((h, w, *more), kind) for more, kind in UNSEEN))
 
     def _view(self, camera: Camera) -> _View:
         quads = self.culling.seen(camera, self.cells.seen(camera))
@@ -249,6 +249,13 @@ class Renderer:
         """Free the context and what it holds."""
         self.context.__enter__()  # type: ignore[no-untyped-call] # not `with`: a released one cannot be left
         self.context.release()
+
+
+def _layers(rgb: np.ndarray, seen: np.ndarray) -> Layers:
+    """Take apart what the labels are drawn into: depth, flow, and the tag with the instance."""
+    named = seen[..., 3].astype(np.uint32)
+    tags, instances = (named >> 16).astype(np.uint8), named.astype(np.uint16)
+    return Layers(rgb, seen[..., 0].copy(), tags, instances, seen[..., 1:3].copy())
 
 
 def _read(frame: moderngl.Framebuffer, parts: int, dtype: str) -> np.ndarray:

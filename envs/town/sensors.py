@@ -34,7 +34,7 @@ LOG = logging.getLogger(__name__)
 UPWARDS = np.array([0.0, 0.0, GRAVITY])
 
 MakePainter = Callable[[Land], Painter]
-Views = dict[tuple[Camera, Camera, int], Layers]
+Views = dict[tuple[Camera, Camera, int, bool], Layers]
 
 
 @dataclass
@@ -132,10 +132,14 @@ class Sensing:
         camera = Camera(*size, float(sensor.value("fov")), sensor.pose)
         before = self._seen.get(sensor.id, Memory(camera, stage))
         self._seen[sensor.id] = Memory(camera, stage)
-        key = camera, before.camera, before.stage.frame
+        kind = sensor.type.rsplit(".", 1)[1]
+        colours = kind == "rgb"
+        key = camera, before.camera, before.stage.frame, colours
         if key not in views:
-            views[key] = self.painter().render(camera, before.camera, stage, before.stage)
-        return image(camera, sensor.type.rsplit(".", 1)[1], views[key])
+            views[key] = self.painter().render(
+                camera, before.camera, stage, before.stage, colours=colours, labels=not colours
+            )
+        return image(camera, kind, views[key])
 
     def _collisions(self, sensor: Sensor, hits: Sequence[Hit]) -> list[bytes]:
         payloads = []

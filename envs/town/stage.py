@@ -232,8 +232,20 @@ class Layers(NamedTuple):
 class Painter(Protocol):
     """Draws stages."""
 
-    def render(self, camera: Camera, previous_camera: Camera, stage: Stage, previous: Stage) -> Layers:
-        """Return the look of `stage`; the flow is the motion since `previous`, seen by `previous_camera`."""
+    def render(
+        self,
+        camera: Camera,
+        previous_camera: Camera,
+        stage: Stage,
+        previous: Stage,
+        *,
+        colours: bool = True,
+        labels: bool = True,
+    ) -> Layers:
+        """Return the look of `stage`; the flow is the motion since `previous`, seen by `previous_camera`.
+
+        Without `colours` or `labels` these may be zeros.
+        """
         ...
 
     def close(self) -> None:
