@@ -38,6 +38,8 @@ class Task:
     ticks: int = 200
     warm: int = 30
     seed: int = 0
+    driven: bool = False
+    """Whether the vehicles and walkers move by controls, drawn anew every second, and by physics."""
     hashed: bool = False
     """Whether to return hashes of all states and of all images."""
     report: int = 0
@@ -123,24 +125,35 @@ def run(port: int, task: Task) -> dict[str, Any]:
     """Do the task and return ticks a second, and hashes if asked."""
     client = carla.Client("127.0.0.1", port)
     client.set_timeout(120)
-    world = client.reload_world()
+    world = client.get_world()
     settings = world.get_settings()
     settings.synchronous_mode, settings.fixed_delta_seconds = True, 0.05
     world.apply_settings(settings)
+    world = client.reload_world(False)  # of a world that ran freely, the time and so the clouds would vary
     places = ways(world.get_map(), task)
     actors = actors_of(world, task, places)
     ids = [actor.id for actor in actors]
+    if task.driven:
+        release(client, actors, places)
     ears = Ears(world, actors[0], task)
+    draw = random.Random(task.seed)
     states, pictures = hashlib.sha256(), hashlib.sha256()
     begun = 0.0
     for i in range(-task.warm, task.ticks):
         if i == 0:
             begun = time.perf_counter()
-        moves = [carla.command.ApplyTransform(n, way[i % PERIOD]) for n, way in zip(ids, places, strict=True)]
-        client.apply_batch_sync(moves, False)
+        if not task.driven:
+            moves = [
+                carla.command.ApplyTransform(n, way[i % PERIOD]) for n, way in zip(ids, places, strict=True)
+            ]
+            client.apply_batch_sync(moves, False)
+        elif i % 20 == 0:
+            client.apply_batch_sync([control(n, k < task.vehicles, draw) for k, n in enumerate(ids)], False)
         images = ears.hear(world.tick())
         if task.hashed and i >= 0:
-            for one in sorted(world.get_snapshot(), key=lambda one: one.id):
+            snapshot = world.get_snapshot()
+            states.update(repr(snapshot.timestamp.elapsed_seconds).encode())
+            for one in sorted(snapshot, key=lambda one: one.id):
                 states.update(repr(numbers(one)).encode())
             for image in images:
                 pictures.update(bytes(image.raw_data))
@@ -152,6 +165,22 @@ def run(port: int, task: Task) -> dict[str, Any]:
     world.apply_settings(settings)
     hashes = {"states": states.hexdigest(), "images": pictures.hexdigest()} if task.hashed else {}
     return {"ticks_per_second": task.ticks / took, **hashes}
+
+
+def release(client: carla.Client, actors: list[carla.Actor], places: list[list[carla.Transform]]) -> None:
+    """Put the actors where they start and leave them to physics."""
+    for actor, way in zip(actors, places, strict=True):
+        moved = carla.command.ApplyTransform(actor.id, way[0])
+        client.apply_batch_sync([moved, carla.command.SetSimulatePhysics(actor.id, True)], False)
+
+
+def control(id_: int, vehicle: bool, draw: random.Random) -> Any:
+    """Return the command that drives an actor for the next second."""
+    if not vehicle:
+        direction = carla.Vector3D(draw.uniform(-1, 1), draw.uniform(-1, 1), 0.0)
+        return carla.command.ApplyWalkerControl(id_, carla.WalkerControl(direction, draw.uniform(0, 2)))
+    pedals = {"throttle": draw.random()} if draw.random() < 0.7 else {"brake": draw.random()}
+    return carla.command.ApplyVehicleControl(id_, carla.VehicleControl(steer=draw.gauss(0, 0.2), **pedals))
 
 
 def numbers(one: carla.ActorSnapshot) -> list[float]:

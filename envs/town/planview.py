@@ -121,6 +121,9 @@ def read_piece(element: Element) -> Piece:
         raise ValueError("<geometry> lacks one of s, x, y, hdg and length")
     kind = next(iter(element), None)
     numbers = {k: float(v) for k, v in kind.attrib.items() if k != "pRange"} if kind is not None else {}
+    for key, value in numbers.items():
+        if not abs(value) <= NUMBER:
+            raise ValueError(f"<geometry> has {key}={value:g}")
     match "" if kind is None else kind.tag:
         case "line":
             return Piece(**base)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,12 @@ def test_a_broken_map_is_named_in_one_line(tmp_path: Path) -> None:
     damaged.write_bytes(gzip.compress(b"<OpenDRIVE/>")[:-9])
     with pytest.raises(ConfigError, match=r"x\.xodr\.gz: cannot be read as a map"):
         load_map(damaged)
+
+
+def test_a_bend_without_a_finite_curvature_is_refused_before_anything_is_built_of_it() -> None:
+    bent = re.sub(r'curvature="[^"]*"', 'curvature="inf"', load_map("Small").xodr, count=1)
+    with pytest.raises(ConfigError, match="curvature=inf"):
+        load_map(bent)
 
 
 def test_maps_come_from_text_and_file_alike(tmp_path: Path) -> None:
