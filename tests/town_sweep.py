@@ -65,6 +65,8 @@ def vehicle_calls(world: Any, car: Any, spots: list[Any]) -> dict[str, Callable[
         "set lights": lambda: car.set_light_state(carla.VehicleLightState.LowBeam),
         "tick": lambda: world.tick() > 0,
         "lights": lambda: int(car.get_light_state()),
+        "open door": lambda: car.open_door(carla.VehicleDoor.FL),
+        "close door": lambda: car.close_door(carla.VehicleDoor.All),
         "wheel angle": lambda: car.get_wheel_steer_angle(carla.VehicleWheelLocation.FL_Wheel),
         "box": lambda: car.bounding_box.extent.x,
         "vertices": lambda: len(car.bounding_box.get_world_vertices(car.get_transform())),

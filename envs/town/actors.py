@@ -11,9 +11,9 @@ import numpy as np
 
 from mtdrive.envs.town.blueprints import COLOURS, REMOTE
 from mtdrive.envs.town.chassis import Chassis, Physics, physics_of
-from mtdrive.envs.town.contacts import Rectangle
+from mtdrive.envs.town.contacts import Rectangle, around
 from mtdrive.envs.town.limits import RHYTHM
-from mtdrive.envs.town.models import PEDESTRIAN, PROPS, STATIC, VEHICLES, WALKERS
+from mtdrive.envs.town.models import FLAT, PEDESTRIAN, PROPS, STATIC, VEHICLES, WALKERS
 from mtdrive.envs.town.motion import Controls, Motion
 from mtdrive.envs.town.stage import Body, Box, Pose, Signal
 from mtdrive.envs.town.structs import ZERO, Msg, Vector, write_box
@@ -234,14 +234,12 @@ class Sign(Actor):
         return self.signal.id.encode()[:31].ljust(32, b"\0")
 
     def box(self) -> Msg:
-        """Return the box of its trigger, relative to it, as CARLA does for lights and signs."""
+        """Return the box around its triggers, relative to it: as CARLA's, it lies along the world's axes."""
         if not self.signal.triggers:
             return write_box(ZERO, ZERO, actor=self.id)
-        first = self.signal.triggers[0]
-        local = Pose.of(np.linalg.inv(self.pose.matrix()) @ first.pose.matrix())
-        return write_box(
-            (local.x, local.y, local.z), first.extent, (local.pitch, local.yaw, local.roll), self.id
-        )
+        middle, extent = around(self.signal.triggers)
+        x, y, z = (np.linalg.inv(self.pose.matrix()) @ [*middle, 1.0]).tolist()[:3]
+        return write_box((x, y, z), extent, (0.0, -self.pose.yaw, 0.0), self.id)
 
 
 @dataclass(eq=False)
@@ -291,7 +289,8 @@ def create(id: int, type: str, uid: int, attributes: Attributes, pose: Pose) -> 
     if type in WALKERS:
         return Walker(id, type, uid, attributes, pose, extent=WALKERS[type].half, tag=PEDESTRIAN)
     if type in PROPS:
-        half = PROPS[type].half
-        return Prop(id, type, uid, attributes, pose, centre=(0.0, 0.0, half[2]), extent=half, tag=STATIC)
+        half, tall = PROPS[type].half, PROPS[type].height > FLAT
+        centre = (0.0, 0.0, half[2])
+        return Prop(id, type, uid, attributes, pose, centre=centre, extent=half, tag=STATIC, collides=tall)
     kind = Vehicle if type in VEHICLES else Sensor if type in REMOTE else Actor
     return kind(id, type, uid, attributes, pose)

@@ -148,7 +148,13 @@ def _ranging() -> list[Attribute]:
         range=10.0, rotation_frequency=10.0, upper_fov=10.0, lower_fov=-30.0, horizontal_fov=360.0
     )
     counts = [_free("channels", INT, 32), _free("points_per_second", INT, 56000)]
-    return _sensor(*fields, *_floats(vertical_fov=30.0, noise_stddev=0.0), *counts)
+    losses = _floats(
+        atmosphere_attenuation_rate=0.004,
+        dropoff_general_rate=0.45,
+        dropoff_intensity_limit=0.8,
+        dropoff_zero_intensity=0.4,
+    )
+    return _sensor(*fields, *_floats(vertical_fov=30.0, noise_stddev=0.0), *counts, *losses)
 
 
 def _entries() -> Iterable[tuple[str, list[Attribute]]]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from mtdrive.envs.town import calls_moving, calls_scene, calls_walking
-from mtdrive.envs.town.actors import Actor
 from mtdrive.envs.town.batch import apply_batch
 from mtdrive.envs.town.blueprints import library
 from mtdrive.envs.town.limits import IDS, MANAGERS
@@ -14,6 +13,7 @@ from mtdrive.envs.town.rpc import PLAIN, Table
 from mtdrive.envs.town.session import Session
 from mtdrive.envs.town.stage import Pose
 from mtdrive.envs.town.structs import (
+    ZERO,
     CallError,
     Msg,
     anything,
@@ -25,6 +25,7 @@ from mtdrive.envs.town.structs import (
     text,
     whole,
     word,
+    write_box,
     write_pose,
 )
 from mtdrive.envs.town.world import Settings, read_settings
@@ -148,8 +149,13 @@ def get_actors_by_id(session: Session, ids: Sequence[int]) -> list[Msg]:
 
 @CALLS.serve(whole)
 def get_actor_bounding_box(session: Session, id: int) -> Msg:
-    """Return a box relative to the actor."""
-    return session.world.find(id, Actor).box()
+    """Return a box relative to the actor, an empty one where there is none.
+
+    As in CARLA: in the step after an actor was destroyed, a client's traffic manager still asks for its box,
+    and an error would end that client's process.
+    """
+    actor = session.world.actors.get(id)
+    return actor.box() if actor else write_box(ZERO, ZERO)
 
 
 @CALLS.serve(read_description, pose)

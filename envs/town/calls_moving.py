@@ -34,9 +34,14 @@ ACKERMANN_SETTINGS = [0.15, 0.0, 0.25, 0.01, 0.0, 0.01]
 
 
 def read_controls(value: Any) -> Controls:
-    """Read `carla.VehicleControl`."""
+    """Read `carla.VehicleControl`.
+
+    CARLA's traffic manager brakes with NaN (0 / 0) where a vehicle stands and has to: for CARLA's server that
+    is the whole brake.
+    """
     f = array(value, 7)
-    return Controls(number(f[0]), number(f[1]), number(f[2]), flag(f[3]), flag(f[4]), flag(f[5]), whole(f[6]))
+    brake = 1.0 if isinstance(f[2], float) and math.isnan(f[2]) else number(f[2])
+    return Controls(number(f[0]), number(f[1]), brake, flag(f[3]), flag(f[4]), flag(f[5]), whole(f[6]))
 
 
 def read_ackermann(value: Any) -> tuple[float, float, float]:
@@ -247,6 +252,18 @@ def get_vehicle_light_state(session: Session, id: int) -> Msg:
 def set_vehicle_light_state(session: Session, id: int, flags: list[Any]) -> None:
     """Switch lights."""
     switch(session.world, id, whole(array(flags, 1)[0]))
+
+
+@CALLS.void(whole, whole)
+def open_vehicle_door(session: Session, id: int, door: int) -> None:
+    """Accept: as their blueprints say, the vehicles have no doors to open: no error in CARLA either."""
+    session.world.find(id, Vehicle)
+
+
+@CALLS.void(whole, whole)
+def close_vehicle_door(session: Session, id: int, door: int) -> None:
+    """Accept, likewise."""
+    session.world.find(id, Vehicle)
 
 
 def switch(world: World, id: int, flags: int) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from mtdrive.envs.town.stage import Box
+from mtdrive.envs.town.structs import Vector
 
 CELL = 12.0
 """Metres; the side of the squares in which boxes are looked up."""
@@ -74,6 +75,16 @@ def rectangle(box: Box) -> Rectangle:
     yaw = math.radians(box.pose.yaw)
     p, (length, width, height) = box.pose, box.extent
     return Rectangle(p.x, p.y, math.cos(yaw), math.sin(yaw), length, width, p.z - height, p.z + height)
+
+
+def around(boxes: Iterable[Box]) -> tuple[Vector, Vector]:
+    """Return the middle and half the size of the box along the world's axes that holds others."""
+    shapes = [rectangle(box) for box in boxes]
+    x, y = zip(*(corner for shape in shapes for corner in shape.corners()), strict=True)
+    z = [height for shape in shapes for height in (shape.bottom, shape.top)]
+    low, high = (min(x), min(y), min(z)), (max(x), max(y), max(z))
+    middle = ((low[0] + high[0]) / 2, (low[1] + high[1]) / 2, (low[2] + high[2]) / 2)
+    return middle, ((high[0] - low[0]) / 2, (high[1] - low[1]) / 2, (high[2] - low[2]) / 2)
 
 
 def touch(a: Rectangle, b: Rectangle) -> Contact | None:

@@ -14,6 +14,11 @@ SHOVED = 0.6
 """Seconds in which the speed that a walker was knocked to fades by a factor of e."""
 CLIMB = 0.3
 """Metres that a body may be under the ground or above it and still be put on it."""
+BURIED = 30.0
+"""Metres under the ground from which on a body falls, as in CARLA: scripts hide there what comes later.
+
+More than the height of bridges, whose deck may be the ground of those beside them.
+"""
 HOP = 4.2
 """Metres a second upwards, of a walker that jumps; as fast as CARLA's."""
 STANDING = 0.05
@@ -105,6 +110,8 @@ def settle(vehicle: Vehicle, land: Land, dt: float) -> None:
 
 def fall(z: float, ground: float, speed: float, heavy: bool, dt: float) -> tuple[float, float]:
     """Return the new height and upward speed of a body over the ground at that height."""
+    if z < ground - BURIED:
+        ground = -math.inf
     if speed == 0 and abs(z - ground) < CLIMB:
         return ground, 0.0
     if not heavy:

@@ -107,9 +107,9 @@ class World:
 
     def _place_signals(self) -> None:
         for signal in self.land.stop_signs.values():
-            self._keep(Sign(self._next, "traffic.stop", 0, {}, signal.pose, signal=signal))
+            self._keep(Sign(self._next, "traffic.stop", 0, {}, _turned(signal.pose), signal=signal))
         for signal in self.land.signals.values():
-            self._keep(Light(self._next, "traffic.traffic_light", 0, {}, signal.pose, signal=signal))
+            self._keep(Light(self._next, "traffic.traffic_light", 0, {}, _turned(signal.pose), signal=signal))
         lights = self.of(Light)
         self.groups = make_groups(lights)
         self._minders = [light for light in lights for _ in light.signal.triggers]
@@ -243,3 +243,11 @@ class World:
         signals = {light.signal.id: min(light.state, 3) for light in self.of(Light)}
         seen = tuple(body for body in bodies if body)
         return Stage(self.frame, seen, signals, self.weather, self.elapsed)
+
+
+def _turned(pose: Pose) -> Pose:
+    """Return the pose of a signal's actor: in CARLA its x points to the right of the drivers who obey it.
+
+    Clients look for the lanes of a light along that axis of its box.
+    """
+    return replace(pose, yaw=(pose.yaw + 90) % 360 - 180)

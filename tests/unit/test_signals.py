@@ -213,7 +213,8 @@ def check_live(name: str, text: str) -> None:
         assert max(away) < (0.01 if name in OWN else 10.0)
     stops = [x.xyz[:2] for x in lines if x.kind == "stop"]
     away = [min(math.dist(trigger, x) for x in stops) for trigger in seen["triggers"]]
-    assert away == pytest.approx([1.7] * len(away), abs=0.1)
+    # A trigger ends at its line; that of two lanes has its middle between theirs.
+    assert away == pytest.approx([1.7] * len(away), abs=0.1 if name in OWN else 0.8)
 
 
 def test_a_running_town_has_the_lines_of_its_map() -> None:
