@@ -36,6 +36,16 @@ def pose_of(transform: carla.Transform) -> Float64[np.ndarray, "4 4"]:
     return pose(np.array(transform.get_matrix()))
 
 
+def placed(mount: Float[np.ndarray, "4 4"]) -> tuple[float, float, float, float, float, float]:
+    """Return x, y, z, pitch, yaw, roll of CARLA's transform whose `pose_of` is `mount`; metres, degrees."""
+    turn = AXES.T @ np.asarray(mount, dtype=np.float64)[:3, :3] @ AXES
+    x, y, z = AXES.T @ np.asarray(mount, dtype=np.float64)[:3, 3]
+    pitch = np.degrees(np.arcsin(np.clip(turn[2, 0], -1, 1)))
+    yaw = np.degrees(np.arctan2(turn[1, 0], turn[0, 0]))
+    roll = np.degrees(np.arctan2(-turn[2, 1], turn[2, 2]))
+    return float(x), float(y), float(z), float(pitch), float(yaw), float(roll)
+
+
 def relative(
     xy: Float[np.ndarray, "*n 2"], origin: tuple[float, float], yaw: float
 ) -> Float64[np.ndarray, "*n 2"]:

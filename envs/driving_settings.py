@@ -6,12 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
+import carla
+
 from mtdrive.envs.cameras import CHASE, CameraSettings, LabelName
 from mtdrive.envs.health import ServerSettings
 from mtdrive.envs.scoring import Infraction
 from mtdrive.errors import ConfigError
 
 Density = Literal["empty", "regular", "dense"]
+TrafficKind = Literal["sumo", "manager"]
 
 SLOWEST_RATE = 10.0
 """Ticks per second: CARLA's physics makes at most ten steps of 0.01 s a tick."""
@@ -58,6 +61,8 @@ class DrivingSettings:
     """Names in `carla.WeatherParameters`."""
     densities: tuple[str, ...] = ("regular",)
     """Of the traffic."""
+    traffic: str = "sumo"
+    """Who drives the others: `sumo`, or CARLA's traffic `manager`, with which no episode is like another."""
     length: tuple[float, float] = (200.0, 400.0)
     """Least and most metres of a route."""
     turns: int = 1
@@ -104,6 +109,7 @@ class DrivingSettings:
             if not getattr(self, name):
                 raise ConfigError(f"{name} must name at least one")
         _check_names("densities", self.densities, get_args(Density))
+        _check_names("kinds of traffic", (self.traffic,), get_args(TrafficKind))
         _check_names("labels", self.labels, get_args(LabelName))
         if self.rate < SLOWEST_RATE:
             raise ConfigError(
@@ -111,6 +117,17 @@ class DrivingSettings:
             )
         if not 0 < self.length[0] <= self.length[1]:
             raise ConfigError(f"length must be the least and the most metres, found {self.length}")
+
+
+def check_weathers(names: Iterable[str]) -> None:
+    """Check that CARLA has such presets.
+
+    Raises:
+        ConfigError: one is not among them.
+    """
+    presets = vars(carla.WeatherParameters).items()
+    known = sorted(name for name, value in presets if isinstance(value, carla.WeatherParameters))
+    _check_names("weathers", names, known)
 
 
 def changed(settings: DrivingSettings, changes: dict[str, Any]) -> DrivingSettings:

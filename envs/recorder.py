@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import carla
 import numpy as np
 from jaxtyping import Float64
 
@@ -257,9 +256,3 @@ def _camera(camera: CameraSettings, mount: Float64[np.ndarray, "4 4"]) -> DriveC
     if camera.name == SHIFTED:  # the file has it before it is moved aside and turned
         camera = shifted(camera, (0.0, 0.0))
     return DriveCamera(pinhole, np.linalg.inv(mount) @ coordinates.pose_of(camera.transform))
-
-
-def weather_names() -> list[str]:
-    """Return the presets that CARLA has."""
-    presets = vars(carla.WeatherParameters)
-    return sorted(n for n, value in presets.items() if isinstance(value, carla.WeatherParameters))

@@ -1,8 +1,8 @@
 """Checkpoints: folders that appear whole or not at all, and hold no code.
 
-A checkpoint holds `model.safetensors` (weights), `config.yaml` (the run's configuration), and
-`state.safetensors` with `state.json` (what resuming needs besides). Folders `step_00001200` lie side by side;
-the links `last` and `best` point to two of them.
+A checkpoint holds `model.safetensors` (weights), `config.yaml` (the run's configuration), if it has a policy
+`rig.json` (the cameras of the car), and `state.safetensors` with `state.json` (what resuming needs besides).
+Folders `step_00001200` lie side by side; the links `last` and `best` point to two of them.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Checkpoints:
         state: Mapping[str, Any],
         config: str,
         best: bool,
+        files: Mapping[str, str] | None = None,
     ) -> Path:
         """Write the checkpoint of `step`, make it the last, and remove those that no link points to.
 
@@ -49,6 +50,7 @@ class Checkpoints:
             state: likewise, as JSON.
             config: YAML.
             best: whether it becomes the best, too.
+            files: further ones, by their names.
 
         Raises:
             TrainingError: if it could not be written; what was there before is untouched.
@@ -58,7 +60,8 @@ class Checkpoints:
             _write(temporary / "model.safetensors", safetensors.torch.save(_plain(model)))
             _write(temporary / "state.safetensors", safetensors.torch.save(_plain(tensors)))
             _write(temporary / "state.json", json.dumps({**state, "step": step}).encode())
-            _write(temporary / "config.yaml", config.encode())
+            for name, text in {"config.yaml": config, **(files or {})}.items():
+                _write(temporary / name, text.encode())
         self._link("last", path)
         if best:
             self._link("best", path)

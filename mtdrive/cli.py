@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from mtdrive.commands import (
     Command,
     conformance,
+    demo,
+    drive,
     evaluate,
+    export,
     frames,
     importing,
     maps,
@@ -64,7 +67,10 @@ def build_parser() -> argparse.ArgumentParser:
         town,
         maps,
         record,
+        drive,
+        export,
         conformance,
+        demo,
     ):
         command.add(commands)
     return parser

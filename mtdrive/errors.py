@@ -29,6 +29,10 @@ class SimulatorError(MtdriveError, RuntimeError):
     """A simulator did not start, stopped, or does not answer."""
 
 
+class AgentError(MtdriveError, RuntimeError):
+    """An agent raises, gives something else than an action, or takes too long."""
+
+
 class TaskError(MtdriveError, ValueError):
     """A task breaks the contract of `mtdrive.task.Task`."""
 

@@ -12,12 +12,14 @@ from torch import device
 from mtdrive.devices import make_fabric
 from mtdrive.evaluate import DepthEvaluation, evaluate_depth
 from mtdrive.evaluate_odometry import OdometryEvaluation, evaluate_odometry
+from mtdrive.evaluate_policy import PolicyEvaluation, PolicyScore, evaluate_policy
 from mtdrive.experiment import Trained, load_model
+from mtdrive.rig import FILE, load_rig
 from mtdrive.score import DepthScore
 from mtdrive.score_odometry import OdometryScore
 from mtdrive.settings import parse, schema
 
-EVALUATIONS = {"depth": DepthEvaluation, "odometry": OdometryEvaluation}
+EVALUATIONS = {"depth": DepthEvaluation, "odometry": OdometryEvaluation, "policy": PolicyEvaluation}
 """Settings by the kind of the evaluation."""
 
 
@@ -50,6 +52,20 @@ def odometry(checkpoint: Path, arguments: Sequence[str]) -> OdometryScore:
     """
     trained, values, where = _prepare("odometry", checkpoint, arguments)
     return evaluate_odometry(trained.model, OdometryEvaluation(**values), trained.size, where)
+
+
+def policy(checkpoint: Path, arguments: Sequence[str]) -> PolicyScore:
+    """Score the plans of a checkpoint's policy as a command line asks for.
+
+    Raises:
+        ConfigError: if a setting does not fit.
+        CheckpointError: if the checkpoint cannot be used.
+        DataError: if a frame cannot be read.
+    """
+    trained, values, where = _prepare("policy", checkpoint, arguments)
+    rig = load_rig(checkpoint) if (checkpoint / FILE).exists() else None
+    size = rig.size if rig and rig.size else trained.size
+    return evaluate_policy(trained.model, PolicyEvaluation(**values), size, where)
 
 
 def _prepare(kind: str, checkpoint: Path, arguments: Sequence[str]) -> tuple[Trained, dict[str, Any], device]:

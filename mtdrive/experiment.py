@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 
 from mtdrive.batch import View
 from mtdrive.checkpoint import Checkpoints, load_config, load_weights, restore, restore_parts
+from mtdrive.curves import draw_curves
 from mtdrive.data.augment import Augment
 from mtdrive.data.balance import weigh
 from mtdrive.data.loaders import Batches, Order, evaluation_batches, training_batches
@@ -29,11 +30,13 @@ from mtdrive.errors import CheckpointError, ConfigError, check_least
 from mtdrive.evaluate import measure
 from mtdrive.files import write_atomically
 from mtdrive.log import Files, Log, Logs, TensorBoard
+from mtdrive.mix import check_mix, rig_of
 from mtdrive.model import Model
 from mtdrive.optimization import Optimization
 from mtdrive.pretrained import without_pretrained
 from mtdrive.randomness import derive, seeded
 from mtdrive.settings import check_free, parse, schema
+from mtdrive.sharing import Sharing
 from mtdrive.task import Coupling, Kind, Task
 from mtdrive.train import Run, State, Training, fit
 from mtdrive.weighting import Weighting
@@ -81,6 +84,8 @@ class Experiment:
     """What the tasks share."""
     couplings: dict[str, Callable[[], Coupling]] = field(default_factory=dict)
     """Losses that tie tasks."""
+    sharing: dict[str, Sharing] = field(default_factory=dict)
+    """How much a task's gradient changes the encoder, by the names of tasks; in full if it is not named."""
     weighting: Callable[[Mapping[str, Kind]], Weighting] = Fixed
     """How the losses become one update."""
     validation: dict[str, DataSet] = field(default_factory=dict)
@@ -114,7 +119,7 @@ def build_model(experiment: Experiment) -> Model:
     for name, make_coupling in experiment.couplings.items():
         with seeded(experiment.seed, "coupling", name):
             couplings[name] = make_coupling()
-    return Model(encoder, built, couplings)
+    return Model(encoder, built, couplings, experiment.sharing)
 
 
 def windows(experiment: Experiment, model: Model, data_set: DataSet, name: str, training: bool) -> Windows:
@@ -124,35 +129,6 @@ def windows(experiment: Experiment, model: Model, data_set: DataSet, name: str, 
     augment = data_set.augment if training else None
     seed = derive(experiment.seed, "data", name)
     return Windows(data_set.source, views, data_set.size, data_set.stride, augment, seed)
-
-
-def check_mix(model: Model, mix: Mapping[str, Windows]) -> None:
-    """Check that every task and coupling is trained by some data set.
-
-    Raises:
-        ConfigError: names the part and what it lacks.
-    """
-    trained = {part for w in mix.values() for part in model.trainable(w.views, w.labels)}
-    offers = "; ".join(f"{name} has {_listed(w.views, w.labels)}" for name, w in mix.items())
-    for name in model.kinds:
-        part = model.part(name)
-        if name not in trained:
-            raise ConfigError(
-                f"{name!r} would never be trained: it needs {_listed(part.views, part.needs)}, but {offers}; "
-                "add a data set that has them, or leave the task out"
-            )
-    for data, w in mix.items():
-        for name in model.trainable(w.views, w.labels):
-            if unknown := set(model.part(name).poses) - w.posed:
-                views = ", ".join(map(str, sorted(unknown)))
-                raise ConfigError(
-                    f"{name!r} needs the pose of {views}, which data set {data} does not know; add its "
-                    "calibration or poses, or let a network predict the motion"
-                )
-
-
-def _listed(views: Sequence[View], labels: Iterable[str]) -> str:
-    return f"views {', '.join(map(str, views))} and labels {', '.join(sorted(labels)) or 'none'}"
 
 
 def train(arguments: Sequence[str], folder: Path, resume: bool = False) -> State:
@@ -170,6 +146,8 @@ def train(arguments: Sequence[str], folder: Path, resume: bool = False) -> State
         return fit(run, experiment.optimization, experiment.training, resume)
     finally:
         run.log.close()
+        if run.fabric.is_global_zero:
+            draw_curves(folder)
 
 
 def prepare(experiment: Experiment, folder: Path, config: str, resume: bool) -> Run:
@@ -181,6 +159,7 @@ def prepare(experiment: Experiment, folder: Path, config: str, resume: bool) -> 
     model = build_model(experiment)
     mix = {name: windows(experiment, model, d, name, True) for name, d in experiment.data.items()}
     check_mix(model, mix)
+    rig = rig_of(model, mix)
     if experiment.initial and not (resume and Checkpoints(folder / "checkpoints").last()):
         restore_parts(model, load_weights(experiment.initial), experiment.initial)
     model.to(fabric.device)
@@ -223,6 +202,7 @@ def prepare(experiment: Experiment, folder: Path, config: str, resume: bool) -> 
         config=config,
         seed=experiment.seed,
         fabric=fabric,
+        rig=rig,
     )
 
 

@@ -274,3 +274,14 @@ def _standardise(values: Float[Tensor, "b n"], known: Bool[Tensor, "b n"]) -> Fl
     highest = values.where(known, -np.inf).amax(dim=1, keepdim=True)
     length = centred.square().sum(1, keepdim=True).sqrt()
     return (centred / length).masked_fill(lowest >= highest, np.nan)
+
+
+def displacement_errors(
+    points: Float[Tensor, "b n 2"], truth: Float[Tensor, "b n 2"]
+) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+    """Return the mean distance over the known points, and that of the last one, in metres.
+
+    NaN where no point, or the last one, is known.
+    """
+    away = (points.detach() - truth).norm(dim=-1)
+    return away.nanmean(dim=1), away[:, -1]

@@ -13,6 +13,7 @@ from mtdrive.batch import Batch, Inputs, View
 from mtdrive.encoder import Encoder
 from mtdrive.errors import ConfigError, DataError
 from mtdrive.randomness import derive
+from mtdrive.sharing import Sharing, weaken
 from mtdrive.task import Coupling, Kind, Pass, Pyramid, Task
 
 
@@ -24,8 +25,12 @@ class Model(nn.Module):
         encoder: Encoder,
         tasks: Mapping[str, Task[Any]],
         couplings: Mapping[str, Coupling] | None = None,
+        sharing: Mapping[str, Sharing] | None = None,
     ) -> None:
         super().__init__()
+        self.sharing = dict(sharing or {})
+        self.step = 0
+        """Finished steps of training, which `sharing` may depend on."""
         self.encoder = encoder
         # nn.ModuleDict gives plain modules back; these keep the types.
         self._tasks: dict[str, Task[Any]] = dict(tasks)
@@ -35,6 +40,8 @@ class Model(nn.Module):
         self._check_names()
 
     def _check_names(self) -> None:
+        if unknown := self.sharing.keys() - self._tasks.keys():
+            raise ConfigError(f"sharing names {sorted(unknown)}, but the tasks are {sorted(self._tasks)}")
         if doubled := self._tasks.keys() & self._couplings.keys():
             raise ConfigError(f"{sorted(doubled)} name both a task and a coupling; rename one")
         for name, coupling in self._couplings.items():
@@ -128,7 +135,9 @@ class Model(nn.Module):
 
     def _run(self, name: str, features: Mapping[View, Pyramid], inputs: Inputs) -> Any:
         task = self._tasks[name]
-        return task({view: features[view] for view in task.reads if view in features}, inputs)
+        factor = self.sharing[name].factor(self.step) if name in self.sharing else 1.0
+        seen = {view: features[view] for view in task.reads if view in features}
+        return task({view: [weaken(x, factor) for x in levels] for view, levels in seen.items()}, inputs)
 
     def _encode(self, inputs: Inputs, tasks: Sequence[str]) -> tuple[dict[View, Pyramid], list[Tensor]]:
         """Encode the views that `tasks` read, as far as they are there, in one call."""

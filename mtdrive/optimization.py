@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from mtdrive.errors import check_least
+from mtdrive.errors import ConfigError, check_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,10 @@ class Optimization:
     """Of the model; a weighting's own parameters never decay."""
     weighting_learning_rate: float | None = None
     """Of a weighting's own parameters; the model's if none is given."""
+    learning_rates: dict[str, float] = field(default_factory=dict)
+    """Of parts, such as `{encoder: 1.0e-4, tasks.depth: 2.0e-4}`; `learning_rate` is that of the others."""
+    schedule: Literal["steps", "cosine"] = "steps"
+    """`steps`: by `milestones`. `cosine`: down to 0 at the last step."""
     milestones: list[int] = field(default_factory=lambda: [14])
     """Finished epochs after which the learning rate is multiplied by `gamma`."""
     gamma: float = 0.1
@@ -31,22 +36,33 @@ class Optimization:
 
     def __post_init__(self) -> None:
         check_least("optimization", self, {"learning_rate": 0, "weight_decay": 0, "clip_gradient": 0})
+        for part, rate in self.learning_rates.items():
+            if rate < 0:
+                raise ConfigError(f"optimization.learning_rates.{part} must be at least 0, found {rate}")
 
-    def factor(self, epoch: int) -> float:
-        """Return the factor on the learning rates in `epoch`, counted from 0."""
+    def factor(self, epoch: int, done: float = 0.0) -> float:
+        """Return the factor on the learning rates.
+
+        Args:
+            epoch: counted from 0.
+            done: share of the run's steps that are finished.
+        """
+        if self.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * done))
         return self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
 
 
 def make_optimizer(
     model: nn.Module, weighting: nn.Module, optimization: Optimization
 ) -> torch.optim.Optimizer:
-    """Return the optimizer, with the weighting's parameters in a group of their own."""
+    """Return the optimizer, with parts that have a rate of their own, and the weighting, in further groups.
+
+    Raises:
+        ConfigError: if a part that is to have a rate of its own has no parameters.
+    """
     groups: list[dict[str, Any]] = [
-        {
-            "params": [p for p in model.parameters() if p.requires_grad],
-            "lr": optimization.learning_rate,
-            "weight_decay": optimization.weight_decay,
-        }
+        {"params": parameters, "lr": rate, "weight_decay": optimization.weight_decay}
+        for rate, parameters in _by_rate(model, optimization)
     ]
     own = list(weighting.parameters())
     if own:
@@ -58,6 +74,25 @@ def make_optimizer(
         group["initial_lr"] = group["lr"]
     kind = torch.optim.Adam if optimization.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, fused=True)
+
+
+def _by_rate(model: nn.Module, optimization: Optimization) -> list[tuple[float, list[nn.Parameter]]]:
+    """Return the trained parameters by their learning rate; a part within a part has its own."""
+    parts: dict[str, list[nn.Parameter]] = {"": [], **{part: [] for part in optimization.learning_rates}}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            within = [part for part in parts if not part or f"{name}.".startswith(f"{part}.")]
+            parts[max(within, key=len)].append(parameter)
+    if empty := [part for part in optimization.learning_rates if not parts[part]]:
+        tops = sorted(
+            {".".join(n.split(".")[: 1 + n.startswith("tasks.")]) for n, _ in model.named_parameters()}
+        )
+        raise ConfigError(
+            f"optimization.learning_rates names {empty[0]!r}, which has nothing to train; parts are, with "
+            f"what is in them, {', '.join(tops)}"
+        )
+    rates = {"": optimization.learning_rate, **optimization.learning_rates}
+    return [(rates[part], parameters) for part, parameters in parts.items() if parameters]
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -11,9 +11,9 @@ from typing import Any, cast, get_args
 
 from mtdrive.data.drive_header import SHIFTED
 from mtdrive.envs.cameras import CameraSettings, LabelName
-from mtdrive.envs.driving_settings import Density, DrivingSettings
+from mtdrive.envs.driving_settings import Density, DrivingSettings, check_weathers
 from mtdrive.envs.health import ServerSettings
-from mtdrive.envs.recorder import Plan, weather_names
+from mtdrive.envs.recorder import Plan
 from mtdrive.errors import ConfigError, DataError
 from mtdrive.files import write_atomically
 from mtdrive.randomness import derive
@@ -55,10 +55,7 @@ class RecordSettings:
     """How many further drives there may be; 0 for as many as `drives`."""
 
     def __post_init__(self) -> None:
-        known = weather_names()
-        for name in self.weathers:
-            if name not in known:
-                raise ConfigError(f"weathers are {', '.join(known)}; found {name!r}")
+        check_weathers(self.weathers)
         if self.drives < 1 or not self.seconds > 0 or not 0 <= self.noisy <= 1:
             raise ConfigError(
                 "drives must be at least 1, seconds positive and noisy from 0 to 1, found "

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -36,6 +37,7 @@ class Reports:
         fabric: Fabric,
         log_every: int,
         picture_every: int,
+        share_every: int = 0,
     ) -> None:
         """Start with nothing seen.
 
@@ -47,9 +49,10 @@ class Reports:
             fabric: averages over the processes.
             log_every: steps between figures.
             picture_every: steps between pictures; 0 draws none.
+            share_every: steps between looks at the gradients of the tasks; 0 never looks.
         """
         self.model, self.weighting, self.data, self.log, self.fabric = model, weighting, data, log, fabric
-        self.log_every, self.picture_every = log_every, picture_every
+        self.log_every, self.picture_every, self.share_every = log_every, picture_every, share_every
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.columns: dict[str, dict[str, deque[Tensor]]] = {}
@@ -65,13 +68,23 @@ class Reports:
             TrainingError: if a loss is not finite; on a GPU this is noticed at the next report.
         """
         self.latest = (passes, batches)
-        for name, value in {**merged.losses, **merged.terms}.items():
+        for name, value in {**merged.losses, **merged.terms, **self._apart(passes)}.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach().float()
             self.counts[name] = self.counts.get(name, 0) + 1
         losses = {name: x.detach() for name, x in merged.losses.items()}
         self.unchecked.append((losses, tuple(name for batch in batches for name in batch.names)))
         if self.fabric.device.type == "cpu":
             self._check_finite()
+
+    def _apart(self, passes: Sequence[Pass]) -> dict[str, Tensor]:
+        """Return the losses that several data sets have, for each of them: `DATA/TASK`."""
+        counts = Counter(name for part in passes for name in part.losses)
+        return {
+            f"{data}/{name}": loss
+            for data, part in zip(self.data, passes, strict=True)
+            for name, loss in part.losses.items()
+            if counts[name] > 1
+        }
 
     def _check_finite(self) -> None:
         for losses, names in self.unchecked:
@@ -83,6 +96,20 @@ class Reports:
                     "or clip gradients"
                 )
         self.unchecked.clear()
+
+    def share(self, merged: Pass, step: int) -> None:
+        """Log, if it is due, how strongly each loss pulls at the shared features in a step.
+
+        `gradient/NAME` is the length of its weighted gradient there, `share/NAME` its part of the sum of all.
+        """
+        if not self.share_every or step % self.share_every or not self.fabric.is_global_zero:
+            return
+        weights = self.weighting.weights()
+        lengths = {name: weights.get(name, 1.0) * x for name, x in pulls(merged).items()}
+        total = sum(float(x) for x in lengths.values())
+        figures = {f"gradient/{name}": float(x) for name, x in lengths.items()}
+        figures |= {f"share/{name}": float(x) / total for name, x in lengths.items() if total > 0}
+        self.log.numbers(step, figures)
 
     def after_step(self, step: int) -> str:
         """Log what is due after `step` steps and return a note for the terminal, perhaps empty."""
@@ -141,3 +168,17 @@ class Reports:
                 picture = self.model.task(task).picture(output, batch)
                 if picture is not None:
                     self.log.picture(step, f"train/{data}/{task}", picture)
+
+
+def pulls(merged: Pass) -> dict[str, Float[Tensor, ""]]:
+    """Return the length of each loss's gradient at the shared features; the graph is kept."""
+    levels = [level for level in merged.shared if level.requires_grad]
+    return {name: _pull(loss, levels) for name, loss in merged.losses.items()}
+
+
+def _pull(loss: Tensor, levels: Sequence[Tensor]) -> Float[Tensor, ""]:
+    if not levels or not loss.requires_grad:
+        return loss.new_zeros(())
+    found = torch.autograd.grad(loss, levels, retain_graph=True, allow_unused=True)
+    squares = [gradient.float().square().sum() for gradient in found if gradient is not None]
+    return torch.stack(squares).sum().sqrt() if squares else loss.new_zeros(())

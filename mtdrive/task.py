@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtdrive.batch import TARGET, Batch, Inputs, View
+from mtdrive.rig import Rig
 
 Pyramid = Sequence[Tensor]
 """Features of one view, fine to coarse; level i is (b, c_i, h / s_i, w / s_i)."""
@@ -37,6 +38,10 @@ class Task(nn.Module, ABC, Generic[Output]):
     """Views whose pose the data must know, since the loss uses it."""
     kind: Kind = "regression"
     """The likelihood behind the loss, which uncertainty weighting asks for."""
+    acts: bool = False
+    """Whether it drives: then checkpoints keep the rig of the cars that its data come from."""
+    rig: Rig | None = None
+    """That rig, as far as training knows it; for pictures."""
 
     @abstractmethod
     def forward(self, features: Mapping[View, Pyramid], inputs: Inputs) -> Output:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -17,7 +16,7 @@ from mtdrive.batch import Batch
 from mtdrive.checkpoint import Checkpoints, Tensors, load_state, load_weights, restore
 from mtdrive.data.packed import Packed
 from mtdrive.errors import CheckpointError, ConfigError, TrainingError, check_least
-from mtdrive.log import Log, progress
+from mtdrive.log import Log
 from mtdrive.model import Model
 from mtdrive.optimization import (
     Optimization,
@@ -27,8 +26,12 @@ from mtdrive.optimization import (
     set_learning_rates,
     unpack_optimizer,
 )
+from mtdrive.pace import Pace
 from mtdrive.randomness import derive
 from mtdrive.reports import Reports
+from mtdrive.rig import FILE as RIG
+from mtdrive.rig import Rig
+from mtdrive.stopping import agreed, stop_signals
 from mtdrive.task import Pass, merge
 from mtdrive.weighting import Weighting
 
@@ -41,6 +44,9 @@ class Training:
     """Of the first data set of the mix."""
     steps: int | None = None
     """Stop after so many steps, whatever the epochs."""
+    minutes: float | None = None
+    """Stop after so much time, if the last step does not come before; a cosine schedule then follows the
+    time. Such a run repeats no other to the bit."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     channels_last: bool = True
     accelerator: str = "auto"
@@ -51,6 +57,9 @@ class Training:
     """Steps between reports of losses and metrics."""
     picture_every: int = 1000
     """Steps between pictures; 0 draws none."""
+    share_every: int = 0
+    """Steps between looks at how much each task pulls at the shared features; 0 never looks. One costs a
+    backward pass through the heads."""
     save_every: int = 1000
     """Steps between checkpoints; one more is written after the last step."""
     evaluate_every: int = 1000
@@ -60,8 +69,9 @@ class Training:
     monitor_mode: Literal["min", "max"] = "min"
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "steps": 1, "log_every": 1, "save_every": 1, "evaluate_every": 1, "threads": 1}
-        check_least("training", self, {**least, "picture_every": 0})
+        ones = ("epochs", "steps", "log_every", "save_every", "evaluate_every", "threads")
+        zeros = ("picture_every", "share_every")
+        check_least("training", self, dict.fromkeys(ones, 1) | dict.fromkeys(zeros, 0))
 
 
 @dataclass
@@ -70,6 +80,8 @@ class State:
 
     step: int = 0
     """Finished steps."""
+    seconds: float = 0.0
+    """Time that these took."""
     best: float | None = None
     """Best value of the monitored figure."""
     stopped_by: int | None = None
@@ -93,6 +105,8 @@ class Run:
     """YAML, kept in every checkpoint."""
     seed: int
     fabric: Fabric
+    rig: Rig | None = None
+    """Of the cars that a policy learns from, kept in every checkpoint."""
 
 
 def fit(run: Run, optimization: Optimization, training: Training, resume: bool = False) -> State:
@@ -107,6 +121,7 @@ def fit(run: Run, optimization: Optimization, training: Training, resume: bool =
     optimizer = make_optimizer(run.model, run.weighting, optimization)
     state = _resume(run, optimizer) if resume else State()
     total = training.steps or training.epochs * run.steps_per_epoch
+    pace, begun = Pace(total, training.minutes, run.fabric.world_size), time.monotonic() - state.seconds
     streams = [stream(state.step) for stream in run.streams.values()]
     reports = Reports(
         run.model,
@@ -116,26 +131,32 @@ def fit(run: Run, optimization: Optimization, training: Training, resume: bool =
         run.fabric,
         training.log_every,
         training.picture_every,
+        training.share_every,
     )
     first = run.fabric.is_global_zero
     if state.step == 0:
         _evaluate(run, training, state)
-    with _stop_signals() as stop, progress("training", total, state.step, quiet=not first) as tell:
-        while state.step < total and not _agreed(stop, state.step, training, run.fabric):
+    with stop_signals() as stop, pace.progress(state.step, state.seconds, quiet=not first) as tell:
+        while (done := pace.share(state.step, state.seconds)) < 1:
+            if agreed(stop, state.step % training.log_every == 0, run.fabric):
+                break
             epoch = state.step // run.steps_per_epoch
-            set_learning_rates(optimizer, optimization.factor(epoch))
+            set_learning_rates(optimizer, optimization.factor(epoch, done))
+            run.model.step = state.step
             batches = _next(streams, stop, run.fabric.device)
             if not batches:
                 break
             # After loading: a loader draws from the global generator when it starts.
             torch.manual_seed(derive(run.seed, "step", state.step, run.fabric.global_rank))
-            step(run, optimizer, optimization, batches, reports)
+            step(run, optimizer, optimization, batches, reports, state.step)
             state.step += 1
+            state.seconds = time.monotonic() - begun
             if state.step % run.steps_per_epoch == 0:
                 run.weighting.epoch_end()
-            tell(state.step, reports.after_step(state.step))
-            _evaluate_and_save(run, optimizer, training, state, last=state.step == total)
-        if state.step < total:
+            tell(state.step, state.seconds, reports.after_step(state.step))
+            last = pace.share(state.step, state.seconds) >= 1
+            _evaluate_and_save(run, optimizer, training, state, last)
+        if pace.share(state.step, state.seconds) < 1:
             save(run, optimizer, state)
             state.stopped_by = stop[0] if stop else signal.SIGTERM
     return state
@@ -157,12 +178,14 @@ def step(
     optimization: Optimization,
     batches: Sequence[Batch],
     reports: Reports,
+    number: int = 0,
 ) -> None:
-    """Make one step on a batch of each data set."""
+    """Make one step, after `number` others, on a batch of each data set."""
     run.model.train()
     passes = forward(run, batches)
     merged = merge(passes)
     reports.see(merged, passes, batches)
+    reports.share(merged, number + 1)
     shared = [p for p in run.model.encoder.parameters() if p.requires_grad]
     run.weighting.backward(merged, shared, run.fabric.backward)
     trained = [p for group in optimizer.param_groups for p in group["params"]]
@@ -242,9 +265,10 @@ def save(run: Run, optimizer: torch.optim.Optimizer, state: State, best: bool = 
             state.step,
             model=run.model.state_dict(),
             tensors=tensors,
-            state={"best": state.best, "optimizer": plain},
+            state={"best": state.best, "seconds": state.seconds, "optimizer": plain},
             config=run.config,
             best=best,
+            files={} if run.rig is None else {RIG: run.rig.json()},
         )
     run.fabric.barrier()
 
@@ -259,41 +283,10 @@ def _resume(run: Run, optimizer: torch.optim.Optimizer) -> State:
     restore(run.weighting, _with_prefix(tensors, "weighting."), path)
     try:
         unpack_optimizer(optimizer, _with_prefix(tensors, "optimizer."), state["optimizer"])
-        return State(step=int(state["step"]), best=state["best"])
+        return State(step=int(state["step"]), seconds=float(state.get("seconds", 0)), best=state["best"])
     except (KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: its state does not fit this run ({error})") from error
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> Tensors:
     return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collect Ctrl-C and SIGTERM while the block runs; a second one acts as ever."""
-    received: list[int] = []
-    previous: dict[int, Any] = {}
-
-    def receive(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, previous[number])
-        # A signal to the whole job also ends the loading processes, and torch would raise that in mid-step.
-        previous.setdefault(signal.SIGCHLD, signal.signal(signal.SIGCHLD, signal.SIG_DFL))
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, receive)
-    try:
-        yield received
-    finally:
-        for caught, handler in previous.items():
-            signal.signal(caught, handler)
-
-
-def _agreed(stop: list[int], step: int, training: Training, fabric: Fabric) -> bool:
-    """Return whether to stop; several processes agree on it at each report."""
-    if fabric.world_size == 1:
-        return bool(stop)
-    if step % training.log_every:
-        return False
-    anyone = fabric.all_reduce(torch.tensor(float(bool(stop)), device=fabric.device), reduce_op="sum")
-    return bool(anyone)

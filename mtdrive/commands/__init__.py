@@ -35,6 +35,11 @@ def register(
     return parser
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Return names that are separated by commas; `none` stands for none."""
+    return () if text == "none" else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def tell(notes: Iterable[str]) -> None:
     """Print what the user should know besides the figures."""
     for note in notes:

@@ -16,7 +16,7 @@ def add(commands: Commands) -> None:
         commands,
         "evaluate",
         _evaluate,
-        "score the depth or the motion of a checkpoint by a published protocol",
+        "score the depth or the motion of a checkpoint by a published protocol, or its driving open-loop",
         settings=True,
     )
     parser.usage = (
@@ -27,7 +27,10 @@ def add(commands: Commands) -> None:
         "checkpoint", type=Path, help="a checkpoint folder, such as runs/NAME/checkpoints/best"
     )
     parser.add_argument(
-        "--kind", choices=("depth", "odometry"), default="depth", help="what to score; depth if not given"
+        "--kind",
+        choices=("depth", "odometry", "policy"),
+        default="depth",
+        help="what to score; depth if not given",
     )
     parser.add_argument(
         "--out",
@@ -51,7 +54,7 @@ def _evaluate(options: argparse.Namespace, rest: list[str]) -> None:
     if options.settings:
         sys.stdout.write(evaluations.evaluation_parser(options.kind).format_help())
         return
-    {"depth": _depth, "odometry": _odometry}[options.kind](options, rest)
+    {"depth": _depth, "odometry": _odometry, "policy": _policy}[options.kind](options, rest)
 
 
 def _depth(options: argparse.Namespace, rest: list[str]) -> None:
@@ -73,3 +76,14 @@ def _odometry(options: argparse.Namespace, rest: list[str]) -> None:
         score.write(options.out)
     tell(score.notes())
     show(score.document() if options.json else score.table(), options.json)
+
+
+def _policy(options: argparse.Namespace, rest: list[str]) -> None:
+    from mtdrive import evaluations
+    from mtdrive.files import write_atomically
+
+    score = evaluations.policy(options.checkpoint, rest)
+    if options.out is not None:
+        score.write_csv(options.out / "policy.csv")
+        write_atomically(options.out / "policy.json", json.dumps(score.summary()).encode())
+    show(score.summary(), options.json)

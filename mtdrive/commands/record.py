@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtdrive.commands import Commands, register, tell
+from mtdrive.commands import Commands, names, register, tell
 
 if TYPE_CHECKING:
     from mtdrive.record import Outcome
@@ -18,18 +18,18 @@ def add(commands: Commands) -> None:
     """Register `record`."""
     parser = register(commands, "record", _record, "record drives of an expert to train on")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets a folder for each drive")
-    parser.add_argument("--towns", type=_names, default=("Grid", "Large"), help="default: Grid,Large")
+    parser.add_argument("--towns", type=names, default=("Grid", "Large"), help="default: Grid,Large")
     parser.add_argument("--drives", type=int, default=20, metavar="N", help="in all (default: 20)")
     parser.add_argument("--seconds", type=float, default=60.0, help="the longest drive (default: 60)")
     parser.add_argument(
         "--weathers",
-        type=_names,
+        type=names,
         default=("ClearNoon", "WetNoon", "HardRainNoon", "ClearSunset"),
         help="names in carla.WeatherParameters (default: ClearNoon,WetNoon,HardRainNoon,ClearSunset)",
     )
     parser.add_argument(
         "--densities",
-        type=_names,
+        type=names,
         default=("regular", "dense"),
         help="of traffic: empty, regular, dense (default: regular,dense)",
     )
@@ -41,7 +41,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--rate", type=float, default=10.0, help="frames per second (default: 10)")
     parser.add_argument(
         "--labels",
-        type=_names,
+        type=names,
         default=("depth", "semantics"),
         help="of depth, semantics, flow; none for none (default: depth,semantics)",
     )
@@ -74,10 +74,6 @@ def add(commands: Commands) -> None:
         "For example: mtdrive record --out drives --towns Grid,Large --drives 60 --workers 2. The same "
         "command goes on with a recording that was stopped."
     )
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return () if text == "none" else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from jaxtyping import Float64
 
 from mtdrive.data.camera import Camera
 from mtdrive.errors import DataError
+from mtdrive.rig import Rig, RigCamera, rows
 
 FILE = "drive.json"
 SCHEMA = 1
@@ -94,6 +95,19 @@ class DriveHeader:
         for kind, cameras in self.maps.items():
             _check(kind in MAPS, f"there are {', '.join(MAPS)}, but not {kind}")
             _check(set(cameras) <= set(self.cameras), f"{kind} is of {', '.join(cameras)}, not all cameras")
+
+    def rig(self, front: str) -> Rig:
+        """Return the cameras, with the one called `front` here, unless it is the shifted one, as `front`."""
+        stored = {name: name for name in self.cameras} | ({} if front == SHIFTED else {"front": front})
+        return Rig(
+            rate=self.rate,
+            cameras={
+                name: RigCamera(
+                    **asdict(self.cameras[at].pinhole), mount=rows(self.mount @ self.cameras[at].front)
+                )
+                for name, at in stored.items()
+            },
+        )
 
     def json(self) -> str:
         """Return the content of the file."""

@@ -21,6 +21,7 @@ from mtdrive.data.drive_header import MAPS, SHIFTED
 from mtdrive.data.drive_images import resize_nearest
 from mtdrive.data.recording import Recording, Size
 from mtdrive.errors import ConfigError, DataError
+from mtdrive.rig import Rig
 
 DriveLabel = Literal[
     "depth", "semantics", "flow", "waypoints", "path", "steer", "throttle", "brake", "target_speed"
@@ -95,6 +96,10 @@ class DriveRecording(Recording):
             return torch.eye(4, dtype=torch.float64)
         return torch.from_numpy(np.linalg.inv(self._mounted(camera, frame)) @ self._mounted(front, frame))
 
+    def car_rig(self) -> Rig:
+        """Return the cameras by the names that they have here; front is never the shifted one."""
+        return self.drive.header.rig(self.options.camera)
+
     def pose(self, frame: int) -> Float[Tensor, "4 4"]:
         """Return `T_world,front`; the world is the simulator's."""
         return torch.from_numpy(self._poses[frame])
@@ -149,6 +154,12 @@ class DriveRecording(Recording):
     def labels(self) -> frozenset[str]:
         """Those that the options ask for."""
         return self.options.labels
+
+    @property
+    def unknown(self) -> frozenset[str]:
+        """Those that the driver did not give."""
+        columns = self.drive.columns
+        return frozenset(n for n in self.labels & columns.keys() if np.isnan(columns[n]).all())
 
     def label(self, name: str, frame: int, size: Size) -> Tensor:
         """Return a label; maps are not interpolated, and flow is in pixels of `size`."""

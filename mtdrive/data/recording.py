@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from mtdrive.errors import DataError
+from mtdrive.rig import Rig
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -48,6 +49,10 @@ class Recording(ABC):
     def rig(self, camera: str, frame: int) -> Float[Tensor, "4 4"] | None:
         """Return `T_camera,front` in metres (float64), or None where the rig is not calibrated."""
         return torch.eye(4, dtype=torch.float64) if camera == "front" else None
+
+    def car_rig(self) -> Rig | None:
+        """Return how the cameras sit on the car, or None where it is not known."""
+        return None
 
     def pose(self, frame: int) -> Float[Tensor, "4 4"] | None:
         """Return `T_world,front` in metres (float64), or None where it is not known."""
@@ -84,6 +89,11 @@ class Recording(ABC):
     @property
     def labels(self) -> frozenset[str]:
         """Names of the labels that it has for every target of its source."""
+        return frozenset()
+
+    @property
+    def unknown(self) -> frozenset[str]:
+        """Those of its labels that are NaN in every frame."""
         return frozenset()
 
     def label(self, name: str, frame: int, size: Size) -> Tensor:

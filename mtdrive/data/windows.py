@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from mtdrive.data.packed import Packed
 from mtdrive.data.recording import Recording, Size, Source, Target
 from mtdrive.errors import DataError
 from mtdrive.randomness import generator
+from mtdrive.rig import Rig
 
 Key = tuple[int, ...]
 """Epoch and position, which an item's augmentation is a function of; and, where an item comes again in an
@@ -100,6 +102,11 @@ class Windows(Dataset[Batch]):
         return len(self.targets)
 
     @property
+    def recordings(self) -> list[Recording]:
+        """Return every recording that the targets are of, once."""
+        return list({id(target.recording): target.recording for target in self.targets}.values())
+
+    @property
     def labels(self) -> frozenset[str]:
         """Labels that every item has."""
         return frozenset.intersection(*(t.recording.labels for t in self.targets))
@@ -110,6 +117,11 @@ class Windows(Dataset[Batch]):
         firsts = {id(t.recording): t for t in reversed(self.targets)}.values()
         poses = [self._poses(t, [self._frame(t, v) for v in self.views]) for t in firsts]
         return frozenset(v for i, v in enumerate(self.views) if all(p[i].isfinite().all() for p in poses))
+
+    def rig(self, recording: Recording) -> Rig | None:
+        """Return how the cameras of a recording sit on its car, with the size of the items' images."""
+        rig = recording.car_rig()
+        return None if rig is None else replace(rig, size=self.size)
 
     def __getitem__(self, key: Key | int) -> Batch:
         return self.packed(key).to("cpu")

@@ -15,7 +15,8 @@ from torch import Tensor
 from mtdrive.data.recording import Source, Target
 from mtdrive.encoder import Encoder
 from mtdrive.errors import CheckpointError, ConfigError
-from mtdrive.experiment import DataSet, Experiment, check_mix, prepare, windows
+from mtdrive.experiment import DataSet, Experiment, prepare, windows
+from mtdrive.mix import check_mix
 from mtdrive.model import Model
 from mtdrive.task import Task
 from mtdrive.tasks.depth import Depth

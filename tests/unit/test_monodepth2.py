@@ -14,7 +14,8 @@ from torch import Tensor
 from mtdrive.batch import TARGET, Inputs, View
 from mtdrive.cli import main
 from mtdrive.errors import CheckpointError
-from mtdrive.experiment import build_model, check_mix, instantiate, load_model, parser, windows
+from mtdrive.experiment import build_model, instantiate, load_model, parser, windows
+from mtdrive.mix import check_mix
 from mtdrive.model import Model
 from mtdrive.monodepth2 import RESNETS, import_checkpoint, resnet
 from mtdrive.pose import Frame

@@ -20,8 +20,8 @@ def settings(*arguments: str) -> Experiment:
 
 
 def stack(path: Path) -> list[str]:
-    """Return the arguments for a configuration and what it lies over: a_1024 and a_scratch lie over a."""
-    base = path.with_stem(re.sub(r"_(1024|scratch)$", "", path.stem))
+    """Return the arguments for a configuration and what it lies over: a_1024, a_scratch, a_blind over a."""
+    base = path.with_stem(re.sub(r"_(1024|scratch|blind)$", "", path.stem))
     return [text for each in dict.fromkeys((base, path)) for text in ("--config", str(each))]
 
 

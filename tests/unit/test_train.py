@@ -114,8 +114,9 @@ def test_every_report_names_losses_terms_weights_and_metrics(uninterrupted: Path
         "train/halves/cross_entropy",
         "train/agree/gap",
     }
+    apart = {"train/video/ahead", "train/drives/ahead"}
     weights = {"weight/grade", "weight/halves", "weight/ahead", "weight/agree"}
-    assert losses | terms | weights | {"train/grade/error", "steps_per_second", "step"} == set(first)
+    assert losses | terms | apart | weights | {"train/grade/error", "steps_per_second", "step"} == set(first)
     validation = [line for line in lines if any(key.startswith("validation") for key in line)]
     assert [line["step"] for line in validation] == [0, 3, 6]
     assert {"validation/held_out/grade", "validation/held_out/grade/error"} <= set(validation[0])
