@@ -179,7 +179,8 @@ class Ledger:
             raise DataError(
                 f"{self.path}: cannot be read ({error}); delete it, or record into another folder"
             ) from None
-        name = next((name for name in differing if name != "drives" or further), None)
+        free = {"wishes", "most"} if further else {"wishes", "most", "drives"}
+        name = next((name for name in differing if name not in free), None)
         if name:
             raise ConfigError(
                 f"{self.path.parent} holds drives recorded with {name} {there.get(name)!r}, now "

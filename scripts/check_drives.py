@@ -3,7 +3,7 @@
 python -m scripts.check_drives drives [--pairs 20]
 
 Of pairs of neighbouring frames, depth is moved by the known poses and compared with the depth of the other
-one, where it shows what does not move by itself. For each drive the median relative error of the inverse depth
+one, where it shows what stands still. For each drive the median relative error of the inverse depth
 and the share of pixels within 2 % are printed.
 """
 

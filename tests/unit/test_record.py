@@ -84,5 +84,6 @@ def test_further_drives_are_written_down_before_they_are_recorded(tmp_path: Path
     more = further_plans(WISHFUL, 8, {})
     Ledger(tmp_path, WISHFUL).add(more)
     assert Ledger(tmp_path, WISHFUL).plans == [*plans(WISHFUL), *more]
+    assert Ledger(tmp_path, replace(WISHFUL, wishes={"stop_sign": 0.5})).plans == [*plans(WISHFUL), *more]
     with pytest.raises(ConfigError, match="recorded with drives 8, now 9"):
         Ledger(tmp_path, replace(WISHFUL, drives=9))
