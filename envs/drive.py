@@ -16,6 +16,7 @@ from mtdrive.envs.signals import StopLine
 from mtdrive.envs.simulation import Simulation
 
 if TYPE_CHECKING:
+    from mtdrive.envs.autopilot import Autopilot
     from mtdrive.envs.scoring import Infraction
     from mtdrive.envs.traffic import Traffic
 
@@ -48,7 +49,7 @@ class Drive:
         self.simulation, self.episode = simulation, episode
         self.route = episode.route_on(simulation.roads, settings)
         self.guide, self.judge = Guide(self.route), Judge(simulation.roads, self.route, lines)
-        self.traffic: Traffic | None = None
+        self.traffic: Traffic | Autopilot | None = None
         try:
             self._begin(settings, viewed)
         except BaseException:
@@ -79,7 +80,7 @@ class Drive:
         self.rig = Rig(simulation, settings, self.route)
         simulation.tick([carla.command.ApplyVehicleControl(self.rig.car.id, HOLD)])
         if self.episode.density != "empty":
-            self._begin_traffic()
+            self._begin_traffic(settings.traffic)
         simulation.warm_up(math.ceil(SETTLE * simulation.rate), AGE)
         self.rig.mount(viewed)
         simulation.warm_up(math.ceil(ADAPT * simulation.rate))
@@ -87,12 +88,15 @@ class Drive:
         self.tick = simulation.warm_up()
         self._look()
 
-    def _begin_traffic(self) -> None:
-        """Put others on the streets; SUMO is imported only if there are any."""
-        from mtdrive.envs.traffic import Traffic
-
+    def _begin_traffic(self, kind: str) -> None:
+        """Put others on the streets; SUMO is imported only if it moves them."""
         simulation, episode = self.simulation, self.episode
-        self.traffic = Traffic(simulation.roads, episode.density, episode.seed, simulation.rate)
+        make: type[Traffic | Autopilot]
+        if kind == "manager":
+            from mtdrive.envs.autopilot import Autopilot as make
+        else:
+            from mtdrive.envs.traffic import Traffic as make
+        self.traffic = make(simulation.roads, episode.density, episode.seed, simulation.rate)
         self.traffic.spawn(simulation, self.route)
 
     def _end_traffic(self) -> None:

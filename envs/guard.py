@@ -21,12 +21,13 @@ LOOK = 0.1
 
 def main() -> None:
     """Guard the command of the arguments; this process leads the group."""
-    child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+    # What this process was given open, it passes on.
+    child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, close_fds=False)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is for the others of the group
     while child.poll() is None and not _ended():
         pass
     if child.poll() is not None:
-        sys.stderr.write(f"the server ended with status {child.returncode}\n")
+        sys.stderr.write(f"it ended with status {child.returncode}\n")
         sys.stderr.flush()
     os.killpg(0, signal.SIGTERM)
     deadline = time.monotonic() + GRACE

@@ -53,7 +53,8 @@ class Server(ABC):
         self.crashes = 0
         """Restarts in a row, each soon after the one before, and no whole episode between them."""
         self._line: Line | None = None
-        self._since = 0.0
+        self.since = 0.0
+        """When it was started last, by `time.monotonic`."""
         self._owner = os.getpid()
 
     def __enter__(self) -> Server:
@@ -94,7 +95,7 @@ class Server(ABC):
         Raises:
             SimulatorError: it does not start.
         """
-        self.crashes = self.crashes + 1 if time.monotonic() - self._since < SOUND_LIFE else 1
+        self.crashes = self.crashes + 1 if time.monotonic() - self.since < SOUND_LIFE else 1
         self._end(at_once=True)
         for attempt in range(self.settings.attempts):
             time.sleep(min(LONGEST_PAUSE, self.settings.pause * 2.0 ** (self.crashes - 1 + attempt)))
@@ -118,7 +119,7 @@ class Server(ABC):
         except BaseException:
             self._end(at_once=True)
             raise
-        self._since = time.monotonic()
+        self.since = time.monotonic()
 
     def _end(self, at_once: bool) -> None:
         if self._line is not None:

@@ -1,7 +1,8 @@
 """What a server sends, matched by frame: the states of the world and the data of sensors.
 
 The client's threads only put into a queue; the session's thread takes out. A new sensor may miss the first
-frames, because `listen` returns before it is connected: it is cold until it sent the frame of a tick.
+frames, because `listen` returns before it is connected: it is cold until it sent anything. From then on it
+is waited for, be it ever so late: pictures may take longer than `COLD` every time.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Hearing:
 
     @property
     def cold(self) -> tuple[str, ...]:
-        """The sensors that have not yet sent the frame of a tick."""
+        """The sensors that have not yet sent anything."""
         return tuple(sensor.name for sensor in self._sensors.values() if sensor.steady and sensor.cold)
 
     def watch(self, world: Any) -> None:
@@ -92,6 +93,8 @@ class Hearing:
                 raise SimulatorError(
                     f"frame {message.frame} came instead of {frame}: another client ticks too"
                 )
+            if source in self._sensors:
+                self._sensors[source].cold = False
             if source in self._sensors and not self._sensors[source].steady:
                 self._events.append((self._sensors[source].name, message))
             elif message is not None and message.frame == frame:
@@ -99,7 +102,6 @@ class Hearing:
                 if source == STATE:
                     snapshot = message
                 elif source in self._sensors:
-                    self._sensors[source].cold = False
                     data[self._sensors[source].name] = message
         return Heard(snapshot, data, self._events_before(frame))
 

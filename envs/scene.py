@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 ActorKind = Literal["vehicle", "two_wheeler", "walker"]
 RED, YELLOW, GREEN, OFF = range(4)
@@ -58,3 +58,11 @@ class Scene:
     others: tuple[Actor, ...]
     lights: Mapping[str, int]
     collisions: tuple[Collision, ...]
+
+
+@runtime_checkable
+class Users(Protocol):
+    """Who knows road users better than the server does."""
+
+    def users(self) -> tuple[Actor, ...]:
+        """Return them as they are."""

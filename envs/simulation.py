@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import carla
 
@@ -24,11 +24,8 @@ from mtdrive.envs.hearing import Hearing
 from mtdrive.envs.line import LOOK
 from mtdrive.envs.road_map import RoadMap
 from mtdrive.envs.roster import Roster
-from mtdrive.envs.scene import Scene
+from mtdrive.envs.scene import Scene, Users
 from mtdrive.errors import ConfigError, SimulatorError
-
-if TYPE_CHECKING:
-    from mtdrive.envs.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,8 @@ class Simulation:
         """
         self.server, self.rate, self.patience, self._loading = server, rate, patience, loading
         self._hearing = Hearing(lambda: server.alive)
+        self.cue: Callable[[float], int] = lambda wait: int(server.line.call("tick_cue", patience=wait))
+        """Makes a step, which may last so many seconds, and returns its frame."""
         self._spawned: list[int] = []
         self._first = 0
         """The frame from which time counts."""
@@ -171,7 +170,7 @@ class Simulation:
             responses = tuple(self._client.apply_batch_sync(list(commands)))
         self._note(commands, responses)
         try:
-            frame = self.server.line.call("tick_cue", patience=patience)
+            frame = self.cue(patience)
             heard = self._hearing.collect(frame, patience)
         except SimulatorError:
             self._failed = True
@@ -180,7 +179,7 @@ class Simulation:
         self._last = Tick(frame, now, heard.data, heard.events, responses, heard.snapshot)
         return self._last
 
-    def scene(self, ego: Any, traffic: Traffic | None = None) -> Scene:
+    def scene(self, ego: Any, traffic: Users | None = None) -> Scene:
         """Return all there is to know of the last tick; only actors never seen before need remote calls."""
         users = traffic.users() if traffic else ()
         return self._roster.scene(self._last, ego.id, users)
