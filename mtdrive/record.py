@@ -31,6 +31,8 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     """Why, by the drive's name."""
     seconds: float = 0.0
+    start: float = 0.0
+    """Those of them before the first frame."""
     interrupted: bool = False
 
 
@@ -78,6 +80,7 @@ class _Recording(Crew[Plan]):
     ) -> None:
         super().__init__(plans, _serve, out, settings, server)
         self.outcome, self._each = outcome, round(settings.seconds * settings.rate)
+        self._begun = time.monotonic()
         self._total = self._each * len(plans)
 
     def work(self, count: int) -> None:
@@ -95,6 +98,8 @@ class _Recording(Crew[Plan]):
 
     def look(self) -> None:
         """Show how far it is; a drive may be over early: what is left says more than what is done."""
+        if not self.outcome.start and any(worker.said for worker in self.workers):
+            self.outcome.start = time.monotonic() - self._begun
         left = self._each * (len(self.missing) + len(self.workers))
         self._report(self._total - left + sum(worker.said or 0 for worker in self.workers))
 

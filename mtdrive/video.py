@@ -126,14 +126,16 @@ class VideoWriter:
     file is written.
     """
 
-    def __init__(self, path: Path, rate: float | Fraction) -> None:
+    def __init__(self, path: Path, rate: float | Fraction, quality: int = QUALITY) -> None:
         """Remember where to write.
 
         Args:
             path: a name that ends in `.mp4`.
             rate: frames in a second.
+            quality: constant rate factor of H.264; less is better and larger.
         """
         self.path, self.rate = path, Fraction(rate).limit_denominator(1001)
+        self.quality = quality
         self.temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
         self.process: subprocess.Popen[bytes] | None = None
         self.log: IO[bytes] | None = None
@@ -163,8 +165,8 @@ class VideoWriter:
         self.size = size
         raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}", "-r", str(self.rate)]
         even = ["-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2"]  # what players expect of yuv420p
-        codec = ["-c:v", "libx264", "-crf", str(QUALITY), "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
-        out = [*even, *codec, "-f", "mp4", f"file:{self.temporary.absolute()}"]
+        codec = ["-c:v", "libx264", "-crf", str(self.quality), "-pix_fmt", "yuv420p"]
+        out = [*even, *codec, "-movflags", "+faststart", "-f", "mp4", f"file:{self.temporary.absolute()}"]
         self.log = tempfile.TemporaryFile()  # noqa: SIM115  __exit__ closes it
         command = [_program(), "-v", "error", "-nostdin", "-y", *raw, "-i", "pipe:0", *out]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=self.log)

@@ -29,6 +29,8 @@ SCENES = (
 )
 """Town, weather and traffic of each part."""
 RATE = 20.0
+SMALLER = 34
+"""Quality of the video, which is in the repository."""
 WIDTH, HEIGHT, SMALL = 960, 400, (240, 120)
 """Of the large picture, and of the four below it."""
 
@@ -80,7 +82,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="of each scene (default: 15)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    with VideoWriter(options.out, RATE) as video:
+    with VideoWriter(options.out, RATE, SMALLER) as video:
         for image in drive(options.seconds, options.seed):
             video.write(image)
     print(f"{options.out} written")
