@@ -26,11 +26,11 @@ STANDING = 0.1
 class Style:
     """How the expert drives; metres, seconds."""
 
-    share_of_limit: float = 0.95
-    lateral: float = 2.2
+    share_of_limit: float = 1.0
+    lateral: float = 3.0
     """The sideways acceleration at which it takes bends."""
-    acceleration: float = 2.0
-    braking: float = 2.5
+    acceleration: float = 3.0
+    braking: float = 3.0
     """The comfortable deceleration."""
     hardest: float = 8.0
     """The deceleration in an emergency."""
