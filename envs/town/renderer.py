@@ -93,7 +93,6 @@ class Renderer:
         self._slots = tuple(town.signposts)  # the first has slot 1
         self._frames: dict[tuple[int, int], _Frames] = {}
         self._shown: tuple[Stage, Stage] | None = None
-        self._views: dict[Camera, _View] = {}
         self._memory: dict[tuple[Camera, Camera, bool, bool], Layers] = {}
 
     @property
@@ -125,7 +124,7 @@ class Renderer:
             return self._memory[key]
 
     def _show(self, stage: Stage, previous: Stage) -> None:
-        self._shown, self._views, self._memory = (stage, previous), {}, {}
+        self._shown, self._memory = (stage, previous), {}
         self.crowd.show(stage, previous)
         states = np.array([3, *(stage.signals.get(id_, 3) for id_ in self._slots)], np.uint8)
         self.device.show_signals(states)
@@ -140,7 +139,7 @@ class Renderer:
     def _draw(self, camera: Camera, before: Camera, colours: bool, labels: bool) -> Layers:
         h, w = camera.height, camera.width
         frames = self._frames.get((w, h)) or self._make_frames(w, h)
-        view = self._views.get(camera) or self._views.setdefault(camera, self._view(camera))
+        view = self._view(camera)
         shade = self.sunlight.matrix(self.sunlight.key(view.eye, view.ahead))
         spot = self.lamplight.corner(self.lamplight.key(view.eye, view.ahead))
         look = look_of(camera, before, self._stage, self._air, shade, spot, self._ground)

@@ -34,7 +34,8 @@ LOG = logging.getLogger(__name__)
 UPWARDS = np.array([0.0, 0.0, GRAVITY])
 
 MakePainter = Callable[[Land], Painter]
-Views = dict[tuple[Camera, Camera, int, bool], Layers]
+Shot = tuple[Camera, Camera, int]
+"""Where a camera is, where it was at its last image, and the frame of that one."""
 
 
 @dataclass
@@ -85,21 +86,46 @@ class Sensing:
         """Send what the sensors that are heard and due have to say."""
         for stream, message in self.faults.overdue():
             self.streams.send(stream, message)
-        views: Views = {}
-        stage: Stage | None = None
+        cameras: list[Sensor] = []
         for sensor in self.world.of(Sensor):
             accelerometer = self._accelerate(sensor) if sensor.type == "sensor.other.imu" else None
             if not self._due(sensor) or not self.streams.heard(sensor.stream):
                 continue
+            if sensor.type.startswith("sensor.camera."):
+                cameras.append(sensor)
+                continue
             try:
-                if sensor.type.startswith("sensor.camera."):
-                    if not self.world.settings.no_rendering:
-                        stage = stage or self.world.stage()
-                        self._send(sensor, self._look(sensor, stage, views))
-                else:
-                    self._send_other(sensor, hits, accelerometer)
+                self._send_other(sensor, hits, accelerometer)
             except Exception:  # one that fails costs the others nothing
                 LOG.exception("sensor %d (%s) sends nothing", sensor.id, sensor.type)
+        if cameras and not self.world.settings.no_rendering:
+            self._send_images(cameras)
+
+    def _send_images(self, cameras: Sequence[Sensor]) -> None:
+        """Send what cameras see; those that see the same share one look."""
+        stage = self.world.stage()
+        for (camera, earlier, _), (last, sensors) in self._shots(cameras, stage).items():
+            kinds = [sensor.type.rsplit(".", 1)[1] for sensor in sensors]
+            wanted = {"colours": "rgb" in kinds, "labels": set(kinds) != {"rgb"}}
+            layers: Layers | None = None
+            for sensor, kind in zip(sensors, kinds, strict=True):
+                try:
+                    layers = layers or self.painter().render(camera, earlier, stage, last, **wanted)
+                    self._send(sensor, image(camera, kind, layers))
+                except Exception:  # noqa: PERF203  as above
+                    LOG.exception("sensor %d (%s) sends nothing", sensor.id, sensor.type)
+
+    def _shots(self, cameras: Sequence[Sensor], stage: Stage) -> dict[Shot, tuple[Stage, list[Sensor]]]:
+        """Return who sees the same, with the stage of their last images."""
+        shots: dict[Shot, tuple[Stage, list[Sensor]]] = {}
+        for sensor in cameras:
+            size = int(sensor.value("image_size_x")), int(sensor.value("image_size_y"))
+            camera = Camera(*size, float(sensor.value("fov")), sensor.pose)
+            before = self._seen.get(sensor.id, Memory(camera, stage))
+            self._seen[sensor.id] = Memory(camera, stage)
+            shot = camera, before.camera, before.stage.frame
+            shots.setdefault(shot, (before.stage, []))[1].append(sensor)
+        return shots
 
     def _send_other(self, sensor: Sensor, hits: Sequence[Hit], accelerometer: Vector | None) -> None:
         if sensor.type == "sensor.other.collision":
@@ -125,21 +151,6 @@ class Sensing:
         while sensor.tick and sensor.due <= self.world.elapsed + 1e-6:
             sensor.due += sensor.tick
         return True
-
-    def _look(self, sensor: Sensor, stage: Stage, views: Views) -> bytes:
-        """Return an image; cameras that see the same share one look."""
-        size = int(sensor.value("image_size_x")), int(sensor.value("image_size_y"))
-        camera = Camera(*size, float(sensor.value("fov")), sensor.pose)
-        before = self._seen.get(sensor.id, Memory(camera, stage))
-        self._seen[sensor.id] = Memory(camera, stage)
-        kind = sensor.type.rsplit(".", 1)[1]
-        colours = kind == "rgb"
-        key = camera, before.camera, before.stage.frame, colours
-        if key not in views:
-            views[key] = self.painter().render(
-                camera, before.camera, stage, before.stage, colours=colours, labels=not colours
-            )
-        return image(camera, kind, views[key])
 
     def _collisions(self, sensor: Sensor, hits: Sequence[Hit]) -> list[bytes]:
         payloads = []
