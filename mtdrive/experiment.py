@@ -33,6 +33,7 @@ from mtdrive.log import Files, Log, Logs, TensorBoard
 from mtdrive.mix import check_mix, rig_of
 from mtdrive.model import Model
 from mtdrive.optimization import Optimization
+from mtdrive.phases import Phase, Phases
 from mtdrive.pretrained import without_pretrained
 from mtdrive.randomness import derive, seeded
 from mtdrive.settings import check_free, parse, schema
@@ -86,6 +87,10 @@ class Experiment:
     """Losses that tie tasks."""
     sharing: dict[str, Sharing] = field(default_factory=dict)
     """How much a task's gradient changes the encoder, by the names of tasks; in full if it is not named."""
+    phases: list[Phase] = field(default_factory=list)
+    """Stretches of training in which only some tasks, or parts of the network, learn."""
+    cycle_phases: bool = False
+    """Begin again with the first phase after the last one; otherwise everything learns then."""
     weighting: Callable[[Mapping[str, Kind]], Weighting] = Fixed
     """How the losses become one update."""
     validation: dict[str, DataSet] = field(default_factory=dict)
@@ -159,6 +164,8 @@ def prepare(experiment: Experiment, folder: Path, config: str, resume: bool) -> 
     model = build_model(experiment)
     mix = {name: windows(experiment, model, d, name, True) for name, d in experiment.data.items()}
     check_mix(model, mix)
+    phases = Phases(experiment.phases, experiment.cycle_phases)
+    phases.check(model)
     rig = rig_of(model, mix)
     if experiment.initial and not (resume and Checkpoints(folder / "checkpoints").last()):
         restore_parts(model, load_weights(experiment.initial), experiment.initial)
@@ -203,6 +210,7 @@ def prepare(experiment: Experiment, folder: Path, config: str, resume: bool) -> 
         seed=experiment.seed,
         fabric=fabric,
         rig=rig,
+        phases=phases,
     )
 
 

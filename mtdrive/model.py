@@ -31,6 +31,8 @@ class Model(nn.Module):
         self.sharing = dict(sharing or {})
         self.step = 0
         """Finished steps of training, which `sharing` may depend on."""
+        self.learning: frozenset[str] | None = None
+        """Tasks and couplings whose losses count in training at present; all if there is none."""
         self.encoder = encoder
         # nn.ModuleDict gives plain modules back; these keep the types.
         self._tasks: dict[str, Task[Any]] = dict(tasks)
@@ -88,6 +90,8 @@ class Model(nn.Module):
     def forward(self, batch: Batch) -> Pass:
         """Encode the views that any active task reads once, then run these tasks and couplings.
 
+        In training only what is `learning` is active, which may be nothing.
+
         Raises:
             DataError: if the batch trains nothing.
         """
@@ -99,6 +103,9 @@ class Model(nn.Module):
                 f"a batch with views {views} and labels {sorted(batch.labels)} "
                 f"trains none of the tasks {sorted(self._tasks)}"
             )
+        if self.training and self.learning is not None:
+            active = [name for name in active if name in self.learning]
+            tasks = self._read_by(active)
         seed = int(torch.randint(2**62, ())) if self.training else None
         _reseed(seed, "encoder")
         features, shared = self._encode(batch.inputs, tasks)
@@ -107,7 +114,8 @@ class Model(nn.Module):
         for name in tasks:
             _reseed(seed, name)
             outputs[name] = self._run(name, features, batch.inputs)
-            terms[name] = self._tasks[name].loss(outputs[name], batch)
+            if name in active:
+                terms[name] = self._tasks[name].loss(outputs[name], batch)
         couplings = [name for name in active if name in self._couplings]
         for name in couplings:
             _reseed(seed, name)
@@ -120,6 +128,11 @@ class Model(nn.Module):
             outputs=outputs,
             coupled=bool(couplings),
         )
+
+    def _read_by(self, active: Sequence[str]) -> list[str]:
+        """Return the tasks that are needed for some losses: themselves, and those that couplings tie."""
+        tied = {name for part in active if part in self._couplings for name in self._couplings[part].between}
+        return [name for name in self._tasks if name in active or name in tied]
 
     def predict(self, inputs: Inputs, tasks: Sequence[str] | None = None) -> dict[str, Any]:
         """Run the heads of `tasks` (all by default) and nothing else; no label is needed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -27,6 +27,7 @@ from mtdrive.optimization import (
     unpack_optimizer,
 )
 from mtdrive.pace import Pace
+from mtdrive.phases import Phases
 from mtdrive.randomness import derive
 from mtdrive.reports import Reports
 from mtdrive.rig import FILE as RIG
@@ -107,6 +108,8 @@ class Run:
     fabric: Fabric
     rig: Rig | None = None
     """Of the cars that a policy learns from, kept in every checkpoint."""
+    phases: Phases = field(default_factory=Phases)
+    """What learns when."""
 
 
 def fit(run: Run, optimization: Optimization, training: Training, resume: bool = False) -> State:
@@ -181,14 +184,15 @@ def step(
     number: int = 0,
 ) -> None:
     """Make one step, after `number` others, on a batch of each data set."""
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
     run.model.train()
+    run.phases.enter(run.model, trained, number)
     passes = forward(run, batches)
     merged = merge(passes)
     reports.see(merged, passes, batches)
     reports.share(merged, number + 1)
     shared = [p for p in run.model.encoder.parameters() if p.requires_grad]
     run.weighting.backward(merged, shared, run.fabric.backward)
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
     average_gradients(trained, run.fabric)
     if optimization.clip_gradient is not None:
         nn.utils.clip_grad_norm_(trained, optimization.clip_gradient)
