@@ -44,12 +44,14 @@ def random_routes(
     length: tuple[float, float],
     least_turns: int = 0,
     within: Collection[int] | None = None,
+    room: float = 0.0,
 ) -> tuple[Route, ...]:
     """Return routes from different places, none of which drives a street twice in the same direction.
 
     At a junction every way is as likely. A route begins and ends outside junctions, is of a `length` in
     metres between two limits, and turns left or right at least `least_turns` times. `within` are the
-    OpenDRIVE ids of the roads that may be used, such as a part of `regions`; None for all.
+    OpenDRIVE ids of the roads that may be used, such as a part of `regions`; None for all. A route begins at
+    least `room` metres before the end of its first lane, so that what stands there can be seen.
 
     Raises:
         ConfigError: if the map does not have so many.
@@ -61,7 +63,7 @@ def random_routes(
             f"found {count}, {least} to {most} and {least_turns}"
         )
     draw = random.Random(f"{seed} routes {roads.name}")
-    search = _Search(roads, draw, length, least_turns, within)
+    search = _Search(roads, draw, length, least_turns, within, room)
     found = [
         replace(r, id=f"{roads.name}-{seed}-{i}") for i, r in zip(range(count), search.routes(), strict=False)
     ]
@@ -106,15 +108,16 @@ class _Search:
         length: tuple[float, float],
         least_turns: int,
         within: Collection[int] | None,
+        room: float,
     ) -> None:
-        self.roads, self.draw = roads, draw
+        self.roads, self.draw, self.room = roads, draw, room
         (self.least, self.most), self.least_turns = length, least_turns
         self.allowed = frozenset(lane.road for lane in roads.lanes) if within is None else frozenset(within)
         self.longest = 0.0
 
     def routes(self) -> Iterator[Route]:
         """Give routes of the wished kind, each from another place, until there are no more."""
-        starts = [s for s in self.roads.spots if self.roads.lanes[s.lane].road in self.allowed]
+        starts = [s for s in self.roads.spots if self._may_start(s)]
         self.draw.shuffle(starts)
         losses = 0
         for start in starts:
@@ -127,6 +130,10 @@ class _Search:
                 losses += bool(stretches)
             if losses > LOSSES:
                 return
+
+    def _may_start(self, spot: Spot) -> bool:
+        lane = self.roads.lanes[spot.lane]
+        return lane.road in self.allowed and bool(lane.length - lane.along[spot.point] >= self.room)
 
     def _walk(self, start: Spot) -> list[Stretch]:
         """Return a way as long as the longest route; empty if it ends before the shortest."""

@@ -49,7 +49,7 @@ def _situations(columns: Mapping[str, Any]) -> dict[str, Bool[np.ndarray, " n"]]
     red = (columns["light_state"] == RED) & (columns["light_distance"] < NEAR)
     return {
         "standing": np.abs(columns["speed"]) < STANDING,
-        "braking": columns["brake"] > BRAKING,
+        "braking": (columns["brake"] > BRAKING) & (np.abs(columns["speed"]) >= STANDING),
         "steering": np.abs(columns["steer"]) > STEERING,
         f"leader within {NEAR:g} m": columns["leader_distance"] < NEAR,
         f"red light within {NEAR:g} m": red,

@@ -24,6 +24,8 @@ from mtdrive.files import write_atomically
 FILE = "evaluation.json"
 PACKAGES = ("mtdrive", "carla", "libsumo")
 """Those whose versions change what is driven."""
+ROOM = 15.0
+"""Metres before a junction at which random routes begin at the latest: a car at the line may not see the light."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +136,7 @@ def town_routes(
     town: str, seed: int, count: int, length: tuple[float, float], turns: int
 ) -> tuple[Route, ...]:
     """Return the random routes of a town."""
-    return random_routes(RoadMap.named(town), seed, count, length, turns)
+    return random_routes(RoadMap.named(town), seed, count, length, turns, room=ROOM)
 
 
 def _assignment(

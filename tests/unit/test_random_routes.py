@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
+import numpy as np
 import pytest
 
 from mtdrive.envs.routes import RoadMap, random_route, random_routes, regions
@@ -18,13 +19,16 @@ TOWNS = ("Small", "Grid", "Large", "New")
 @pytest.mark.parametrize("town", TOWNS)
 def test_a_random_route_is_as_wished_and_lies_on_the_lanes(town: str) -> None:
     roads = RoadMap.named(town)
-    found = random_routes(roads, 5, 12, (200, 400), 2)
+    found = random_routes(roads, 5, 12, (200, 400), 2, room=15.0)
     assert len({tuple(route.xyz[0]) for route in found}) == 12
     for route in found:
         assert 200 <= route.length <= 400
         assert route.turns >= 2
         assert route.commands[0] == route.commands[-1] == Command.FOLLOW
         check_on_lanes(roads, route)
+        junction = (Command.LEFT, Command.RIGHT, Command.STRAIGHT)
+        ahead = int(np.isin(route.commands, junction).argmax())
+        assert route.distance[ahead] >= 15
         streets = [(r, lane > 0) for (r, lane), _ in groupby(map(tuple, route.road.tolist()))]
         streets = [street for street, _ in groupby(streets)]
         assert len(streets) == len(set(streets))
