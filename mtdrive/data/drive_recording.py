@@ -275,7 +275,7 @@ class DriveRecording(Recording):
                 name: (speed >= low) & (speed < high)
                 for name, low, high in zip(_SPEEDS, edges[:-1], edges[1:], strict=True)
             },
-            "braking": columns["brake"] > _BRAKING,
+            "braking": (columns["brake"] > _BRAKING) & (speed >= _SPEEDS["standing"]),
             "turning": np.abs(columns["steer"]) > _TURNING,
             "leader": columns["leader_distance"] < _NEAR,
             "red_light": (columns["light_state"] == 0) & (columns["light_distance"] < _NEAR),
