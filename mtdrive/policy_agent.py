@@ -26,7 +26,7 @@ from mtdrive.errors import AgentError, CheckpointError
 from mtdrive.experiment import load_model
 from mtdrive.model import Model
 from mtdrive.rig import Rig, RigCamera, load_rig
-from mtdrive.tasks.policy import Lens, Policy, draw_way
+from mtdrive.tasks.policy import Creep, Lens, Policy, draw_way
 
 if TYPE_CHECKING:
     from mtdrive.envs.driving_env import DrivingEnv
@@ -89,12 +89,13 @@ class PolicyAgent(Agent):
         front = rig.cameras[TARGET.camera]
         self.lens = Lens(intrinsics(front.width, front.height, _fov(front)), front.pose)
         self.device = next(model.parameters()).device
-        self.car, self.pedals = Car(), Pedals()
+        self.car, self.pedals, self.creep = Car(), Pedals(), Creep(policy.control)
         self.plan: Values = {}
 
     def begin(self, env: DrivingEnv) -> None:
         """Begin a new episode; of `env`, only the car's own measures are taken."""
         self.car, self.pedals, self.plan = Car.of(env.car), Pedals(), {}
+        self.creep = Creep(self.policy.control)
 
     def act(self, observation: Observation) -> Float[np.ndarray, "action=2"]:
         """Return steering, and throttle minus brake.
@@ -138,10 +139,12 @@ class PolicyAgent(Agent):
 
     def _pedal(self, plan: Values, speed: float) -> float:
         """Return the throttle, or minus the brake; of two predicted pedals the deeper one is pressed."""
-        if "throttle" in plan:
+        creeping = self.creep.least_speed(speed, 1 / self.rate)
+        if "throttle" in plan and not creeping:
             throttle, brake = float(plan["throttle"]), float(plan["brake"])
             return max(throttle, 0.0) if throttle > brake else -max(brake, 0.0)
-        wanted = self.policy.control.acceleration(float(plan["target_speed"]), speed)
+        target = max(float(plan.get("target_speed", 0.0)), creeping)
+        wanted = self.policy.control.acceleration(target, speed)
         throttle, brake = self.pedals.press(wanted, speed, 1 / self.rate)
         return throttle - brake
 

@@ -7,8 +7,8 @@ Autonomous Driving", ICCV 2019, https://arxiv.org/abs/1904.08980 (the speed bran
 "TransFuser", PAMI 2022, https://arxiv.org/abs/2205.15997 (waypoints, one after another by a GRU).
 """
 
-from mtdrive.tasks.policy.control import Control
+from mtdrive.tasks.policy.control import Control, Creep
 from mtdrive.tasks.policy.picture import Lens, draw_way
 from mtdrive.tasks.policy.task import Plan, Policy
 
-__all__ = ["Control", "Lens", "Plan", "Policy", "draw_way"]
+__all__ = ["Control", "Creep", "Lens", "Plan", "Policy", "draw_way"]

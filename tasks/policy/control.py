@@ -10,6 +10,8 @@ from jaxtyping import Float
 
 from mtdrive.errors import ConfigError
 
+STILL = 0.1
+"""A car slower than this stands, m/s."""
 EMERGENCY = -8.0
 """The acceleration, m/s^2, that stands for braking as hard as possible."""
 
@@ -29,6 +31,13 @@ class Control:
     """A target speed below this, in m/s, is a stop."""
     least_speed: float = 0.0
     """The target speed is never less, m/s. A blind policy would stop and never start again without it."""
+    creep_after: float = 55.0
+    """Seconds of standing still after which the car creeps on, as TransFuser's does (Chitta et al., PAMI
+    2022): it may stand because it stands. 0 never creeps."""
+    creep_time: float = 1.5
+    """Seconds of creeping."""
+    creep_speed: float = 2.0
+    """The least target speed meanwhile, m/s."""
 
     def __post_init__(self) -> None:
         if not (self.ahead > 0 and self.ahead_time >= 0 and self.horizon > 0):
@@ -36,10 +45,9 @@ class Control:
                 "control needs a positive ahead and horizon and an ahead_time from 0, found "
                 f"{self.ahead}, {self.horizon} and {self.ahead_time}"
             )
-        if self.standing < 0 or self.least_speed < 0:
-            raise ConfigError(
-                f"control.standing and least_speed start at 0, found {self.standing}, {self.least_speed}"
-            )
+        for name in ("standing", "least_speed", "creep_after", "creep_time", "creep_speed"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"control.{name} starts at 0, found {getattr(self, name)}")
 
     def angle(self, places: Float[np.ndarray, "n 2"], speed: float, wheelbase: float) -> float:
         """Return the angle of the front wheels for places at a speed in m/s; see `pursuit_angle`."""
@@ -51,6 +59,27 @@ class Control:
         if target < self.standing:
             return EMERGENCY if speed < self.standing else min(-speed / self.horizon, -1.0)
         return max((target - speed) / self.horizon, EMERGENCY)
+
+
+class Creep:
+    """Watches how long a car stands."""
+
+    def __init__(self, control: Control) -> None:
+        self.control = control
+        self.stood = self.left = 0.0
+
+    def least_speed(self, speed: float, seconds: float) -> float:
+        """Return the least target speed for the next step.
+
+        Args:
+            speed: of the car, m/s.
+            seconds: since the last call.
+        """
+        self.left = max(self.left - seconds, 0.0)
+        self.stood = self.stood + seconds if speed < STILL else 0.0
+        if 0 < self.control.creep_after <= self.stood:
+            self.stood, self.left = 0.0, self.control.creep_time
+        return self.control.creep_speed if self.left > 0 else 0.0
 
 
 def pursuit_angle(points: Float[np.ndarray, "n 2"], reach: float, wheelbase: float) -> float:

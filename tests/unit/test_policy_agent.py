@@ -138,6 +138,22 @@ def test_every_form_gives_actions_and_a_sketch(form: Any) -> None:
     assert sketch.shape == (*SIZE, 3)
 
 
+@pytest.mark.parametrize("form", ["steer", "pedals"])
+def test_an_agent_that_stands_for_good_creeps_on(form: Any) -> None:
+    """Whatever it predicts: here the deepest brake, or a target speed of 0."""
+    agent = agent_of(form=form, control=Control(creep_after=1.0))
+    agent.begin(SimpleNamespace(car=_Vehicle()))  # type: ignore[arg-type]
+    plans = {
+        "steer": {"target_speed": np.array(0.0)},
+        "pedals": {"throttle": np.array(0.0), "brake": np.array(1.0)},
+    }
+    pedals = [agent._pedal(plans[form], 0.0) for _ in range(26)]
+    assert all(pedal < 0 for pedal in pedals[:8])
+    assert any(pedal > 0 for pedal in pedals)
+    agent.begin(SimpleNamespace(car=_Vehicle()))  # type: ignore[arg-type]
+    assert agent._pedal(plans[form], 0.0) < 0
+
+
 class _Vehicle:
     """As much of `carla.Vehicle` as a driver asks for."""
 

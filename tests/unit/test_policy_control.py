@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtdrive.errors import ConfigError
-from mtdrive.tasks.policy import Control
+from mtdrive.tasks.policy import Control, Creep
 from mtdrive.tasks.policy.control import EMERGENCY, arc, pursuit_angle
 
 WHEELBASE = 2.9
@@ -103,3 +103,22 @@ def test_the_point_moves_away_with_the_speed() -> None:
 def test_impossible_settings_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         Control(**bad)
+
+
+def test_a_car_creeps_after_it_has_stood_for_so_long_and_only_for_a_moment() -> None:
+    creep = Creep(Control(creep_after=2.0, creep_time=0.5, creep_speed=1.5))
+    least = [creep.least_speed(0.0, 0.25) for _ in range(18)]
+    assert least == [0.0] * 7 + [1.5] * 2 + [0.0] * 6 + [1.5] * 2 + [0.0]
+
+
+def test_a_car_that_moved_between_has_not_stood() -> None:
+    creep = Creep(Control(creep_after=2.0))
+    speeds = ([0.0] * 7 + [0.5]) * 4
+    assert not any(creep.least_speed(speed, 0.25) for speed in speeds)
+    never = Creep(Control(creep_after=0.0))
+    assert not any(never.least_speed(0.0, 10.0) for _ in range(50))
+
+
+def test_creeping_may_not_be_set_below_zero() -> None:
+    with pytest.raises(ConfigError, match=r"control.creep_time starts at 0, found -1"):
+        Control(creep_time=-1.0)
