@@ -34,7 +34,7 @@ from mtdrive.record_plan import RecordSettings
 
 SPEED, START = 25.0, 15.0
 """Frames that are recorded in a second, and seconds before the first one, where nobody measured them."""
-BALANCE = {"turning": 2.5, "braking": 2.0}
+BALANCE = {"turning": 2.5, "braking": 3.0, "standing": 0.5, "starting": 8.0}
 """How many times as often the policy learns from a situation, if it occurs."""
 FEWEST = 4
 """Drives to train on, whatever the time."""
@@ -120,9 +120,6 @@ class _Demo:
             "data.video.batch_size": self.settings.video_batch,
             "data.video.size": self.settings.size,
             "training.share_every": 20,
-            # Without these the policy, whose gradients are longer, keeps the encoder to itself in short runs.
-            "optimization.weighting_learning_rate": 0.1,
-            "sharing": {"policy": {"gradient": 0.2}},
         }
         self._train("train", "policy", ["policy_depth"], more)
 
