@@ -70,7 +70,7 @@ def test_an_item_holds_what_was_recorded(tmp_path: Path) -> None:
 
 def test_maps_are_resized_without_mixing_values_and_flow_is_in_the_new_pixels(tmp_path: Path) -> None:
     (frame,) = write_drive(tmp_path / "a", straight([]), header(maps=ALL))
-    item = windows(tmp_path, size=(16, 16), labels=MAPS, baseline=None)[0]
+    item = windows(tmp_path, size=(16, 16), labels=MAPS, classes="carla", baseline=None)[0]
     rows, columns = np.arange(16) * 2 + 1, np.arange(16) * 4 + 2  # the pixels at the centres
     chosen = np.ix_(rows, columns)
     tags = frame.semantics["front"][chosen]
@@ -334,13 +334,17 @@ def test_situations_tell_command_speed_and_what_is_ahead(tmp_path: Path) -> None
         {"command": 1, "speed": 0.0, "brake": 0.0, "steer": 0.0, "leader_distance": 19.0},
         {"command": 5, "speed": 5.0, "brake": 0.9, "steer": -0.2, "light_state": 0, "light_distance": 10.0},
         {"command": 4, "speed": 20.0, "brake": 0.0, "steer": 0.0, "light_state": 2, "light_distance": 3.0},
+        {"command": 4, "speed": 0.0, "brake": 0.9, "steer": 0.0, "target_speed": 0.9, "stop_distance": 2.0},
+        {"command": 4, "speed": 0.4, "brake": 0.0, "steer": 0.0, "target_speed": 1.1, "stop_distance": 2.0},
     ]
-    write_drive(tmp_path / "a", straight([1.0] * 2), rows=rows)
+    write_drive(tmp_path / "a", straight([1.0] * 4), rows=rows)
     recording = Drives(tmp_path).targets()[0].recording
-    assert [recording.situations(i) for i in range(3)] == [
+    assert [recording.situations(i) for i in range(5)] == [
         {"left", "standing", "leader"},
         {"change_left", "medium", "braking", "turning", "red_light"},
         {"follow", "fast"},
+        {"follow", "standing", "stop_sign"},  # the brake holds it: that is not braking
+        {"follow", "slow", "starting", "stop_sign"},
     ]
 
 
