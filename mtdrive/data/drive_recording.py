@@ -30,8 +30,8 @@ DRIVE_LABELS: tuple[str, ...] = get_args(DriveLabel)
 
 _SPEEDS = {"standing": 0.1, "slow": 4.0, "medium": 9.0, "fast": np.inf}  # m/s that each stays below
 _BRAKING, _TURNING, _NEAR = 0.1, 0.1, 20.0  # of the pedal, of the wheel; metres
-
 _STARTING = 0.5, 1.0  # m/s: slower than this, and aiming for more than that
+
 
 @dataclass(frozen=True, kw_only=True)
 class DriveOptions:
@@ -277,6 +277,7 @@ class DriveRecording(Recording):
                 for name, low, high in zip(_SPEEDS, edges[:-1], edges[1:], strict=True)
             },
             "braking": (columns["brake"] > _BRAKING) & (speed >= _SPEEDS["standing"]),
+            "starting": (speed < _STARTING[0]) & (columns["target_speed"] > _STARTING[1]),
             "turning": np.abs(columns["steer"]) > _TURNING,
             "leader": columns["leader_distance"] < _NEAR,
             "red_light": (columns["light_state"] == 0) & (columns["light_distance"] < _NEAR),
@@ -294,4 +295,3 @@ def shifted(pose: Float64[np.ndarray, "4 4"], right: float, yaw: float) -> Float
     result[:3, :3] = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]]) @ pose[:3, :3]
     result[0, 3] += right
     return result
-            "starting": (speed < _STARTING[0]) & (columns["target_speed"] > _STARTING[1]),
