@@ -120,6 +120,21 @@ def test_depth_pose_and_flow_agree_in_units_axes_and_time(env: DrivingEnv) -> No
     assert now["pose"][1, 3] == pytest.approx(-2.0, abs=0.1)  # down is positive
 
 
+def test_an_observation_outlives_the_images_of_the_client_that_it_was_made_of(env: DrivingEnv) -> None:
+    """`raw_data` of the client does not keep its image alive: a view of it reads memory that was given back."""
+    seen, info = env.reset(seed=5)
+    arrays = {**seen, **info["labels"]}
+    before = {name: np.array(value) for name, value in arrays.items()}
+    for _ in range(10):
+        env.step(np.array([0.0, 0.5], np.float32))
+    for name, value in before.items():
+        np.testing.assert_array_equal(arrays[name], value, err_msg=name)
+        owner = arrays[name]
+        while isinstance(owner, np.ndarray) and owner.base is not None:
+            owner = owner.base
+        assert isinstance(owner, (np.ndarray, np.generic, int)), name
+
+
 def test_semantics_and_the_target_point_are_where_they_belong(env: DrivingEnv) -> None:
     seen, info = env.reset(seed=2)
     tags = info["labels"]["semantics"]
