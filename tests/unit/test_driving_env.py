@@ -121,7 +121,7 @@ def test_depth_pose_and_flow_agree_in_units_axes_and_time(env: DrivingEnv) -> No
 
 
 def test_an_observation_outlives_the_images_of_the_client_that_it_was_made_of(env: DrivingEnv) -> None:
-    """`raw_data` of the client does not keep its image alive: a view of it reads memory that was given back."""
+    """`raw_data` of the client does not keep its image alive: a view of it reads memory given back."""
     seen, info = env.reset(seed=5)
     arrays = {**seen, **info["labels"]}
     before = {name: np.array(value) for name, value in arrays.items()}
