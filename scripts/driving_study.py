@@ -38,6 +38,8 @@ SETS = {
     "empty": ["--towns", "Grid,Large", "--densities", "empty"],
 }
 """New routes in the traffic of a town, in a town and a weather that no drive has, and in empty streets."""
+SPARED = {"new": ("blind",), "empty": ("policy", "kitti")}
+"""Variants that a set of routes is not driven with, for the time it takes."""
 ROUTES = [
     "--routes",
     "8",
@@ -95,7 +97,7 @@ def work(options: argparse.Namespace) -> Iterator[list[list[str]]]:
         for variant in options.variants:
             folder = options.out / f"{variant}-{seed}"
             checkpoint = str(folder / "checkpoints" / "last")
-            sets = [which for which in options.sets if which != "empty" or variant in ("blind", "depth")]
+            sets = [which for which in options.sets if variant not in SPARED.get(which, ())]
             done = (folder / "checkpoints" / f"step_{options.steps:08d}").exists()
             yield [
                 *([] if done else [training(options, variant, seed)]),
