@@ -25,7 +25,8 @@ FILE = "evaluation.json"
 PACKAGES = ("mtdrive", "carla", "libsumo")
 """Those whose versions change what is driven."""
 ROOM = 15.0
-"""Metres before a junction at which random routes begin at the latest: a car at the line may not see the light."""
+"""Metres before a junction at which random routes begin at the latest: from the line, a car may not see the
+light."""
 
 
 @dataclass(frozen=True, kw_only=True)
