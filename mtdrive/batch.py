@@ -76,6 +76,11 @@ LABELS: dict[str, Label] = {
         mirror="flow",
         meaning="pixels, x then y, from the target to where front-1 shows the same point, NaN where unknown",
     ),
+    "flow_next": Label(
+        shape="2 h w",
+        mirror="flow",
+        meaning="pixels, x then y, from the target to where front+1 shows the same point, NaN where unknown",
+    ),
     "waypoints": Label(
         shape=f"{WAYPOINTS} 2",
         mirror="points",

@@ -119,7 +119,7 @@ class _Demo:
             "data.video.source.init_args.root": str(self.drives / "train"),
             "data.video.batch_size": self.settings.video_batch,
             "data.video.size": self.settings.size,
-            "training.share_every": 20,
+            "training.share_every": 50,
         }
         self._train("train", "policy", ["policy_depth"], more)
 

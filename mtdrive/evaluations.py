@@ -11,15 +11,22 @@ from torch import device
 
 from mtdrive.devices import make_fabric
 from mtdrive.evaluate import DepthEvaluation, evaluate_depth
+from mtdrive.evaluate_flow import FlowEvaluation, evaluate_flow
 from mtdrive.evaluate_odometry import OdometryEvaluation, evaluate_odometry
 from mtdrive.evaluate_policy import PolicyEvaluation, PolicyScore, evaluate_policy
 from mtdrive.experiment import Trained, load_model
 from mtdrive.rig import FILE, load_rig
 from mtdrive.score import DepthScore
+from mtdrive.score_flow import FlowScore
 from mtdrive.score_odometry import OdometryScore
 from mtdrive.settings import parse, schema
 
-EVALUATIONS = {"depth": DepthEvaluation, "odometry": OdometryEvaluation, "policy": PolicyEvaluation}
+EVALUATIONS = {
+    "depth": DepthEvaluation,
+    "flow": FlowEvaluation,
+    "odometry": OdometryEvaluation,
+    "policy": PolicyEvaluation,
+}
 """Settings by the kind of the evaluation."""
 
 
@@ -40,6 +47,18 @@ def depth(checkpoint: Path, arguments: Sequence[str]) -> DepthScore:
     """
     trained, values, where = _prepare("depth", checkpoint, arguments)
     return evaluate_depth(trained.model, DepthEvaluation(**values), trained.size, where)
+
+
+def flow(checkpoint: Path, arguments: Sequence[str]) -> FlowScore:
+    """Score the optical flow of a checkpoint as a command line asks for.
+
+    Raises:
+        ConfigError: if a setting does not fit.
+        CheckpointError: if the checkpoint cannot be used.
+        DataError: if a frame or its true flow is missing.
+    """
+    trained, values, where = _prepare("flow", checkpoint, arguments)
+    return evaluate_flow(trained.model, FlowEvaluation(**values), trained.size, where)
 
 
 def odometry(checkpoint: Path, arguments: Sequence[str]) -> OdometryScore:

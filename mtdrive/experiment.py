@@ -30,7 +30,7 @@ from mtdrive.errors import CheckpointError, ConfigError, check_least
 from mtdrive.evaluate import measure
 from mtdrive.files import write_atomically
 from mtdrive.log import Files, Log, Logs, TensorBoard
-from mtdrive.mix import check_mix, rig_of
+from mtdrive.mix import check_classes, check_mix, rig_of
 from mtdrive.model import Model
 from mtdrive.optimization import Optimization
 from mtdrive.phases import Phase, Phases
@@ -133,7 +133,9 @@ def windows(experiment: Experiment, model: Model, data_set: DataSet, name: str, 
     views = model.views if data_set.views is None else [View.parse(text) for text in data_set.views]
     augment = data_set.augment if training else None
     seed = derive(experiment.seed, "data", name)
-    return Windows(data_set.source, views, data_set.size, data_set.stride, augment, seed)
+    items = Windows(data_set.source, views, data_set.size, data_set.stride, augment, seed)
+    check_classes(model, name, items)
+    return items
 
 
 def train(arguments: Sequence[str], folder: Path, resume: bool = False) -> State:

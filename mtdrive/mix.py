@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from mtdrive.batch import View
+from mtdrive.data.labels import listed
 from mtdrive.data.windows import Windows
 from mtdrive.errors import ConfigError
 from mtdrive.model import Model
@@ -40,6 +41,24 @@ def check_mix(model: Model, mix: Mapping[str, Windows]) -> None:
                     f"{name!r} needs the pose of {views}, which data set {data} does not know; add its "
                     "calibration or poses, or let a network predict the motion"
                 )
+
+
+def check_classes(model: Model, data: str, items: Windows) -> None:
+    """Check that a data set has the classes that its tasks take its labels to have.
+
+    Raises:
+        ConfigError: names a task, a label and the data set.
+    """
+    for name in model.tasks:
+        for label, wanted in model.task(name).classes.items():
+            for recording in items.recordings if label in items.labels else ():
+                found = recording.classes.get(label, ())
+                if found != wanted:
+                    raise ConfigError(
+                        f"{name!r} takes {label} to be of the classes {listed(wanted)}, but {recording.name} "
+                        f"of data set {data} names {listed(found) if found else 'none'}; set classes of its "
+                        "source or of the task, or name them in `Recording.classes` of your own reader"
+                    )
 
 
 def rig_of(model: Model, mix: Mapping[str, Windows]) -> Rig | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
@@ -36,6 +37,8 @@ class Task(nn.Module, ABC, Generic[Output]):
     """Labels of the batch without which the loss is undefined."""
     poses: tuple[View, ...] = ()
     """Views whose pose the data must know, since the loss uses it."""
+    classes: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """Names of the classes, by their ids, that it takes labels to have; data with others are refused."""
     kind: Kind = "regression"
     """The likelihood behind the loss, which uncertainty weighting asks for."""
     acts: bool = False

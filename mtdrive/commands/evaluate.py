@@ -16,7 +16,7 @@ def add(commands: Commands) -> None:
         commands,
         "evaluate",
         _evaluate,
-        "score the depth or the motion of a checkpoint by a published protocol, or its driving open-loop",
+        "score depth, flow or motion of a checkpoint by a published protocol, or its driving open-loop",
         settings=True,
     )
     parser.usage = (
@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--kind",
-        choices=("depth", "odometry", "policy"),
+        choices=("depth", "flow", "odometry", "policy"),
         default="depth",
         help="what to score; depth if not given",
     )
@@ -54,7 +54,7 @@ def _evaluate(options: argparse.Namespace, rest: list[str]) -> None:
     if options.settings:
         sys.stdout.write(evaluations.evaluation_parser(options.kind).format_help())
         return
-    {"depth": _depth, "odometry": _odometry, "policy": _policy}[options.kind](options, rest)
+    {"depth": _depth, "flow": _flow, "odometry": _odometry, "policy": _policy}[options.kind](options, rest)
 
 
 def _depth(options: argparse.Namespace, rest: list[str]) -> None:
@@ -65,6 +65,17 @@ def _depth(options: argparse.Namespace, rest: list[str]) -> None:
     if options.out is not None:
         score.write_csv(options.out / "depth.csv")
         write_atomically(options.out / "depth.json", json.dumps(score.summary()).encode())
+    show(score.summary(), options.json)
+
+
+def _flow(options: argparse.Namespace, rest: list[str]) -> None:
+    from mtdrive import evaluations
+    from mtdrive.files import write_atomically
+
+    score = evaluations.flow(options.checkpoint, rest)
+    if options.out is not None:
+        score.write_csv(options.out / "flow.csv")
+        write_atomically(options.out / "flow.json", json.dumps(score.summary()).encode())
     show(score.summary(), options.json)
 
 

@@ -32,7 +32,18 @@ def add(commands: Commands) -> None:
     )
     depth.add_argument("--json", action="store_true", help="print JSON in place of a table")
     depth.add_argument("--csv", type=Path, metavar="FILE", help="write a line an image")
+    _add_flow(kinds)
     _add_odometry(kinds)
+
+
+def _add_flow(kinds: Commands) -> None:
+    flow = register(kinds, "flow", _score_flow, "score predicted optical flow as KITTI 2015 does")
+    flow.add_argument("pred", type=Path, help="a .flo or KITTI PNG, or a folder of them")
+    flow.add_argument(
+        "truth", type=Path, help="likewise; or the folder of KITTI 2015 that holds flow_occ and flow_noc"
+    )
+    flow.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    flow.add_argument("--csv", type=Path, metavar="FILE", help="write a line an image")
 
 
 def _add_odometry(kinds: Commands) -> None:
@@ -59,6 +70,15 @@ def _score_depth(options: argparse.Namespace, rest: list[str]) -> None:
     from mtdrive.score import score_depth
 
     score = score_depth(options.pred, options.truth, PROTOCOLS[options.protocol], options.scaling)
+    if options.csv is not None:
+        score.write_csv(options.csv)
+    show(score.summary(), options.json)
+
+
+def _score_flow(options: argparse.Namespace, rest: list[str]) -> None:
+    from mtdrive.score_flow import score_flow
+
+    score = score_flow(options.pred, options.truth)
     if options.csv is not None:
         score.write_csv(options.csv)
     show(score.summary(), options.json)

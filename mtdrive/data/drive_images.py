@@ -11,15 +11,13 @@ import numpy as np
 from jaxtyping import Float, Float32, Shaped, UInt8, UInt16
 from PIL import Image
 
-from mtdrive.data.images import decode, read_rgb16
+from mtdrive.classes import UNLABELLED
+from mtdrive.data.images import decode, read_greys, read_rgb16
 from mtdrive.data.recording import Size
 from mtdrive.errors import DataError
 
 QUALITY = 92
 """Of the JPEGs."""
-UNLABELLED = 255
-"""The class of what CARLA gives no tag, which is its 0."""
-
 _STEPS = np.iinfo(np.uint16).max
 _FLOW_UNIT, _FLOW_ZERO = 64, 1 << 15  # of KITTI
 _GREY, _COLOUR, _UP = 0, 2, 2  # numbers of PNG: two of its colour types, and a filter
@@ -83,15 +81,12 @@ def read_depth(path: Path, farthest: float) -> Float32[np.ndarray, "h w"]:
 
 
 def read_semantics(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """Return the class of each pixel, 255 where CARLA has no tag.
+    """Return the tag of each pixel, `UNLABELLED` where CARLA has none, which is its 0.
 
     Raises:
         DataError: if the file is missing, damaged or of another kind.
     """
-    image = decode(path)
-    if image.mode != "L":
-        raise _other(path, "8-bit greys", f"mode {image.mode}")
-    tags = np.asarray(image)
+    tags = read_greys(path)
     return np.where(tags == 0, np.uint8(UNLABELLED), tags)
 
 

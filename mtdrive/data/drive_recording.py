@@ -15,11 +15,13 @@ from jaxtyping import Bool, Float, Float32, Float64, Shaped
 from PIL import Image
 from torch import Tensor
 
-from mtdrive.batch import WAYPOINT_STEP, WAYPOINTS, Command
+from mtdrive.batch import WAYPOINT_STEP, WAYPOINTS
+from mtdrive.classes import CLASS_SETS, TAGS, ClassSet
 from mtdrive.data.drive_files import Drive
 from mtdrive.data.drive_header import MAPS, SHIFTED
 from mtdrive.data.drive_images import resize_nearest
-from mtdrive.data.recording import Recording, Size
+from mtdrive.data.drive_situations import situations
+from mtdrive.data.recording import FlowTruth, Recording, Size
 from mtdrive.errors import ConfigError, DataError
 from mtdrive.rig import Rig
 
@@ -28,10 +30,6 @@ DriveLabel = Literal[
 ]
 DRIVE_LABELS: tuple[str, ...] = get_args(DriveLabel)
 
-_SPEEDS = {"standing": 0.1, "slow": 4.0, "medium": 9.0, "fast": np.inf}  # m/s that each stays below
-_BRAKING, _TURNING, _NEAR = 0.1, 0.1, 20.0  # of the pedal, of the wheel; metres
-_STARTING = 0.5, 1.0  # m/s: slower than this, and aiming for more than that
-
 
 @dataclass(frozen=True, kw_only=True)
 class DriveOptions:
@@ -39,6 +37,7 @@ class DriveOptions:
 
     camera: str
     labels: frozenset[str]
+    classes: ClassSet
     baseline: tuple[float, float] | None
     patience: float
     start: int
@@ -157,6 +156,12 @@ class DriveRecording(Recording):
         return self.options.labels
 
     @property
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        """Those that the options ask for."""
+        names = CLASS_SETS[self.options.classes].names
+        return {"semantics": names} if "semantics" in self.labels else {}
+
+    @property
     def unknown(self) -> frozenset[str]:
         """Those that the driver did not give."""
         columns = self.drive.columns
@@ -185,6 +190,15 @@ class DriveRecording(Recording):
         )
         return depth
 
+    def flow_truth(self, frame: int) -> FlowTruth | None:
+        """Return the recorded flow to the frame before, of pixels that it hides, too."""
+        if self.options.camera not in self.drive.header.maps.get("flow", ()):
+            raise DataError(
+                f"{self.drive.folder}: camera {self.options.camera} has no flow; record drives with "
+                "--labels flow"
+            )
+        return FlowTruth(frame - 1, self.drive.map("flow", self.options.camera, frame)) if frame else None
+
     def _stored(self, camera: str) -> str:
         name = self.options.camera if camera == "front" else camera
         if name not in self.drive.header.cameras:
@@ -197,7 +211,8 @@ class DriveRecording(Recording):
         values = self.drive.map(kind, self.options.camera, frame)
         resized = resize_nearest(values, size)
         if kind == "semantics":
-            return resized.astype(np.int64)
+            coding = TAGS[self.options.classes]
+            return coding.classes(resized, self.drive.path(kind, self.options.camera, frame))
         if kind == "flow" and resized is not values:
             (h, w), (height, width) = values.shape[-2:], size
             resized *= np.array([width / w, height / h], np.float32)[:, None, None]
@@ -268,21 +283,7 @@ class DriveRecording(Recording):
 
     @cached_property
     def _situations(self) -> dict[str, Bool[np.ndarray, " n"]]:
-        columns = self.drive.columns
-        speed, edges = columns["speed"], [-np.inf, *_SPEEDS.values()]
-        return {
-            **{command.name.lower(): columns["command"] == command for command in Command},
-            **{
-                name: (speed >= low) & (speed < high)
-                for name, low, high in zip(_SPEEDS, edges[:-1], edges[1:], strict=True)
-            },
-            "braking": (columns["brake"] > _BRAKING) & (speed >= _SPEEDS["standing"]),
-            "starting": (speed < _STARTING[0]) & (columns["target_speed"] > _STARTING[1]),
-            "turning": np.abs(columns["steer"]) > _TURNING,
-            "leader": columns["leader_distance"] < _NEAR,
-            "red_light": (columns["light_state"] == 0) & (columns["light_distance"] < _NEAR),
-            "stop_sign": columns["stop_distance"] < _NEAR,
-        }
+        return situations(self.drive.columns)
 
 
 def shifted(pose: Float64[np.ndarray, "4 4"], right: float, yaw: float) -> Float64[np.ndarray, "4 4"]:

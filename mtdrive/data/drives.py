@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtdrive.classes import ClassSet
 from mtdrive.data.drive_files import Drive, read_drive
 from mtdrive.data.drive_header import FILE, DriveHeader, read_header
 from mtdrive.data.drive_recording import DriveLabel, DriveOptions, DriveRecording
@@ -32,6 +33,8 @@ class Drives(Source):
     sees."""
     labels: Sequence[DriveLabel] = ()
     """What to give besides images, poses, speed, command and target point."""
+    classes: ClassSet = "cityscapes"
+    """Which classes `semantics` has: those of Cityscapes and KITTI, or CARLA's tags."""
     towns: Sequence[str] | None = None
     """Only drives in these towns."""
     weathers: Sequence[str] | None = None
@@ -114,6 +117,7 @@ class Drives(Source):
         options = DriveOptions(
             camera=camera,
             labels=frozenset(self.labels),
+            classes=self.classes,
             baseline=self.baseline,
             patience=self.patience,
             start=self.start,

@@ -75,6 +75,21 @@ def read_size(path: Path) -> Size:
         return image.height, image.width
 
 
+def read_greys(path: Path) -> UInt8[np.ndarray, "h w"]:
+    """Return the values of an image of 8-bit greys, such as the ids of classes.
+
+    Raises:
+        DataError: if the file is missing, damaged or of another kind.
+    """
+    image = decode(path)
+    if image.mode != "L":
+        raise DataError(
+            f"{path}: expected a PNG of 8-bit greys, found mode {image.mode}; copy it again, or take the "
+            "file with the ids rather than the one with colours"
+        )
+    return np.asarray(image)
+
+
 def read_depth_png(path: Path) -> Float32[np.ndarray, "h w"]:
     """Return the depth map in metres, 0 where unknown.
 

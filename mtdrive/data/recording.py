@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +92,11 @@ class Recording(ABC):
         return frozenset()
 
     @property
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the classes, by their ids, of those of its labels that have any."""
+        return {}
+
+    @property
     def unknown(self) -> frozenset[str]:
         """Those of its labels that are NaN in every frame."""
         return frozenset()
@@ -114,6 +119,25 @@ class Recording(ABC):
             DataError: if this recording has no such ground truth.
         """
         raise DataError(f"recording {self.name} has no ground truth of depth ({convention!r})")
+
+    def flow_truth(self, frame: int) -> FlowTruth | None:
+        """Return the optical flow of the front camera to evaluate against; None if just this frame has none.
+
+        Raises:
+            DataError: if this recording has no such ground truth.
+        """
+        raise DataError(f"recording {self.name} has no ground truth of optical flow")
+
+
+@dataclass(frozen=True)
+class FlowTruth:
+    """Optical flow to evaluate against, in pixels of the original image, x then y, NaN where unknown."""
+
+    other: int
+    """The frame that it leads to."""
+    flow: Float32[np.ndarray, "2 h w"]
+    unoccluded: Float32[np.ndarray, "2 h w"] | None = None
+    """The same without the pixels that the other image does not show, where the data set knows them."""
 
 
 @dataclass(frozen=True)

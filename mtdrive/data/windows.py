@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from mtdrive.batch import TARGET, Batch, Inputs, View
 from mtdrive.data.augment import Augment
 from mtdrive.data.images import resized_pixels, to_pixels
+from mtdrive.data.labels import read_label
 from mtdrive.data.packed import Packed
 from mtdrive.data.recording import Recording, Size, Source, Target
 from mtdrive.errors import DataError
@@ -150,7 +151,10 @@ class Windows(Dataset[Batch]):
             ),
             clean=no_rows,
             poses=self._poses(target, frames),
-            labels={n: recording.label(n, target.frame, self.size) for n in sorted(recording.labels)},
+            labels={
+                name: read_label(recording, name, target.frame, self.size, len(self.views))
+                for name in sorted(recording.labels)
+            },
             names=(str(recording.path("front", target.frame)),),
         )
         images = [self._image(recording, *where) for where in zip(self.views, frames, strict=True)]

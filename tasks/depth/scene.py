@@ -28,6 +28,13 @@ class Geometry(NamedTuple):
     masks: Sequence[Float[Tensor, "b n _h _w"]] = ()
     """How explainable the target is from each of the sources, before the sigmoid, fine to coarse; empty for
     networks without such masks."""
+    limits: tuple[float, float] = (0.1, 100.0)
+    """Depth of disparities of 1 and 0, in the unit of the motions."""
+
+    @property
+    def depth(self) -> Float[Tensor, "b 1 _h _w"]:
+        """Depth at the finest scale."""
+        return disparity_to_depth(self.disparities[0], *self.limits)[1]
 
 
 @dataclass(frozen=True)

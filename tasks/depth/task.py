@@ -98,13 +98,19 @@ class Depth(Task[Geometry]):
         disparities = self.decoder(features[TARGET])
         present = [view for view in self.neighbours if view in inputs.views]
         if self.pose is None or not present:
-            return Geometry(disparities, {}, self._masks(features[TARGET], []))
+            return Geometry(disparities, {}, self._masks(features[TARGET], []), self.limits)
         frames = {
             view: Frame(inputs.image(view), features.get(view, ()) if self.pose.reads_features else ())
             for view in (TARGET, *present)
         }
         motions = self.pose.motions(frames)
-        return Geometry(disparities, motions.poses, self._masks(features[TARGET], motions.masks))
+        masks = self._masks(features[TARGET], motions.masks)
+        return Geometry(disparities, motions.poses, masks, self.limits)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Depth of disparities of 1 and 0."""
+        return self.min_depth, self.max_depth
 
     def _masks(
         self, pyramid: Pyramid, of_pose: list[Float[Tensor, "b n _h _w"]]

@@ -13,10 +13,10 @@ import yaml
 
 import mtdrive.train as module
 from mtdrive import configs
-from mtdrive.batch import LABELS
+from mtdrive.batch import LABELS, View
 from mtdrive.cli import main
 from mtdrive.curves import read_curves
-from mtdrive.experiment import parser
+from mtdrive.experiment import build_model, instantiate, parser
 from mtdrive.settings import parse
 from tests.drive_tree import circle, write_drive
 from tests.policy_runs import RUN, SIZE, carla_header, train, write_config, write_drives
@@ -197,9 +197,9 @@ def shipped(name: str) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("name", ["policy", "policy_depth", "policy_depth_kitti"])
+@pytest.mark.parametrize("name", ["policy", "policy_depth", "policy_depth_kitti", "segmentation"])
 def test_a_shipped_configuration_fits_and_its_policy_is_that_of_the_others(name: str) -> None:
-    """So that a comparison of the three tells of the auxiliary task alone."""
+    """So that a comparison of them tells of the auxiliary task alone."""
     first, own = shipped("policy"), shipped(name)
     assert own["tasks"]["policy"] == first["tasks"]["policy"]
     assert own["data"]["drives"] == first["data"]["drives"]
@@ -224,3 +224,21 @@ def test_the_weighting_of_a_shipped_configuration_can_be_fixed() -> None:
     settings = parse(parser(), given)
     assert settings.weighting.class_path == "mtdrive.weighting.fixed.Fixed"
     assert settings.weighting.init_args.weights == {"depth": 0.5}
+
+
+def test_the_configuration_of_all_tasks_gives_each_of_them_data() -> None:
+    """Each task finds its views and labels in one of the data sets, and none of them is left over."""
+    given = ["--config", "systems/wayve", "--encoder", "mtdrive.compact.Compact"]
+    model = build_model(instantiate(parse(parser(), given)))
+    assert set(model.tasks) == {"policy", "depth", "flow", "segmentation"}
+    content = shipped("systems/wayve")["data"]
+    trained = {
+        name: set(
+            model.trainable(
+                [View.parse(text) for text in part.get("views", ["front", "front-1", "front+1"])],
+                part["source"]["init_args"].get("labels", []),
+            )
+        )
+        for name, part in content.items()
+    }
+    assert trained == {"drives": {"policy"}, "video": {"depth", "flow"}, "pixels": {"segmentation"}}

@@ -18,6 +18,7 @@ from PIL import Image
 
 from mtdrive.batch import TARGET, Command, View
 from mtdrive.check import example_batch
+from mtdrive.classes import CARLA, CITYSCAPES, TAGS
 from mtdrive.data.augment import MIRRORED_COMMAND, mirror
 from mtdrive.data.drive_files import Drive
 from mtdrive.data.drive_header import MAPS, SHIFTED
@@ -80,6 +81,21 @@ def test_maps_are_resized_without_mixing_values_and_flow_is_in_the_new_pixels(tm
     np.testing.assert_allclose(item.labels["depth"], known, atol=2e-3)
     flow = frame.flow["front"][chosen] / [4, 2]
     np.testing.assert_allclose(item.labels["flow"].permute(1, 2, 0), flow, atol=1 / 64)
+
+
+def test_semantics_are_by_default_of_the_classes_that_real_data_have(tmp_path: Path) -> None:
+    (frame,) = write_drive(tmp_path / "a", straight([]), header(maps=ALL))
+    items = windows(tmp_path, labels=["semantics"])
+    expected = TAGS["cityscapes"].table[frame.semantics["front"]]
+    np.testing.assert_array_equal(items[0].labels["semantics"], expected)
+    assert items.recordings[0].classes == {"semantics": CITYSCAPES.names}
+    tags = windows(tmp_path, labels=["semantics"], classes="carla")
+    assert tags.recordings[0].classes == {"semantics": CARLA.names}
+    assert windows(tmp_path).recordings[0].classes == {}
+    (path,) = (tmp_path / "a/semantics/front").iterdir()
+    Image.fromarray(np.full(SIZE, 29, np.uint8)).save(path)
+    with pytest.raises(DataError, match=r"semantics/front/000000.png: .* ids such as 29, .* from 0 to 28"):
+        items[0]
 
 
 def nearest(places: Float64[np.ndarray, " n"], frame: int, way: int, least: float, most: float) -> int | None:
