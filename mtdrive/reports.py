@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtdrive.batch import Batch
 from mtdrive.errors import TrainingError
+from mtdrive.interference import angles, look
 from mtdrive.log import Log
 from mtdrive.model import Model
 from mtdrive.task import Pass, merge
@@ -97,19 +98,30 @@ class Reports:
                 )
         self.unchecked.clear()
 
-    def share(self, merged: Pass, step: int) -> None:
-        """Log, if it is due, how strongly each loss pulls at the shared features in a step.
+    def share(
+        self, merged: Pass, passes: Sequence[Pass], parameters: Sequence[nn.Parameter], step: int
+    ) -> None:
+        """Log, if it is due, what the losses of a step do to each other.
 
-        `gradient/NAME` is the length of its weighted gradient there, `share/NAME` its part of the sum of all.
+        `gradient/NAME` is the length of a loss's weighted gradient at the shared features, `share/NAME` its
+        part of the sum of all. `mtdrive.interference.angles` says what else.
+
+        Args:
+            merged: the losses of the step.
+            passes: the same by data set.
+            parameters: those of the encoder that are trained.
+            step: its number.
         """
-        if not self.share_every or step % self.share_every or not self.fabric.is_global_zero:
+        if not self.share_every or step % self.share_every:
             return
+        seen = look(passes, self.data, parameters)
+        found = pulls(merged) if seen is None else seen.pulls_by_task()
         weights = self.weighting.weights()
-        lengths = {name: weights.get(name, 1.0) * x for name, x in pulls(merged).items()}
-        total = sum(float(x) for x in lengths.values())
-        figures = {f"gradient/{name}": float(x) for name, x in lengths.items()}
-        figures |= {f"share/{name}": float(x) / total for name, x in lengths.items() if total > 0}
-        self.log.numbers(step, figures)
+        lengths = {n: abs(float(weights.get(n, 1.0))) * float(found.get(n, 0.0)) for n in merged.losses}
+        total = sum(lengths.values())
+        figures = {f"gradient/{name}": x for name, x in lengths.items()}
+        figures |= {f"share/{name}": x / total for name, x in lengths.items() if total > 0}
+        self.log.numbers(step, figures if seen is None else {**figures, **angles(seen)})
 
     def after_step(self, step: int) -> str:
         """Log what is due after `step` steps and return a note for the terminal, perhaps empty."""

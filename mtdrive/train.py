@@ -29,6 +29,7 @@ from mtdrive.optimization import (
 from mtdrive.pace import Pace
 from mtdrive.phases import Phases
 from mtdrive.randomness import derive
+from mtdrive.replay import replay
 from mtdrive.reports import Reports
 from mtdrive.rig import FILE as RIG
 from mtdrive.rig import Rig
@@ -58,9 +59,9 @@ class Training:
     """Steps between reports of losses and metrics."""
     picture_every: int = 1000
     """Steps between pictures; 0 draws none."""
-    share_every: int = 0
-    """Steps between looks at how much each task pulls at the shared features; 0 never looks. One costs a
-    backward pass through the heads."""
+    share_every: int = 200
+    """Steps between looks at how much each task pulls at what is shared, and against which others; 0 never
+    looks. One costs a backward pass through the heads and, for each task, one through the encoder."""
     save_every: int = 1000
     """Steps between checkpoints; one more is written after the last step."""
     evaluate_every: int = 1000
@@ -190,15 +191,16 @@ def step(
     passes = forward(run, batches)
     merged = merge(passes)
     reports.see(merged, passes, batches)
-    reports.share(merged, number + 1)
     shared = [p for p in run.model.encoder.parameters() if p.requires_grad]
+    reports.share(merged, passes, shared, number + 1)
     run.weighting.backward(merged, shared, run.fabric.backward)
     average_gradients(trained, run.fabric)
     if optimization.clip_gradient is not None:
         nn.utils.clip_grad_norm_(trained, optimization.clip_gradient)
     optimizer.step()
     optimizer.zero_grad()
-    run.weighting.after_step(lambda: merge(forward(run, batches)).losses)
+    seed = derive(run.seed, "step", number, run.fabric.global_rank)  # as before the first forward pass
+    run.weighting.after_step(lambda: merge(replay(run.model, batches, run.fabric.autocast(), seed)).losses)
 
 
 def forward(run: Run, batches: Sequence[Batch]) -> list[Pass]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mtdrive.errors import ConfigError
 from mtdrive.task import Kind
-from mtdrive.weighting import Scalarization
+from mtdrive.weighting import Scalarization, check_factors
 
 
 class Fixed(Scalarization):
@@ -24,19 +24,22 @@ class Fixed(Scalarization):
 
         Args:
             kinds: the likelihood behind each loss.
-            weights: of the losses by name; 1 where none is given.
+            weights: of the losses by name, at least 0; 1 where none is given. 0 switches a loss off: it is
+                still computed and logged, and trains neither the encoder nor its head.
 
         Raises:
-            ConfigError: if a weight names no loss.
+            ConfigError: if a weight names no loss or is negative, or all are 0.
         """
         super().__init__(kinds)
-        if unknown := set(weights or {}) - set(kinds):
-            raise ConfigError(f"weights name {sorted(unknown)}, but the losses are {sorted(kinds)}")
+        check_factors("weights", weights or {}, kinds)
         self.factors = dict.fromkeys(kinds, 1.0) | dict(weights or {})
+        if not any(self.factors.values()):
+            raise ConfigError("every weight is 0, so that nothing would be trained; give one above 0")
 
     def combine(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum."""
-        return torch.stack([self.factors[name] * loss for name, loss in losses.items()]).sum()
+        terms = [self.factors[name] * loss for name, loss in losses.items() if self.factors[name]]
+        return torch.stack(terms).sum() if terms else next(iter(losses.values())).new_zeros(())
 
     def weights(self) -> dict[str, Tensor]:
         """Return the weights."""
