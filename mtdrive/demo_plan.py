@@ -16,7 +16,7 @@ from mtdrive.files import write_atomically
 from mtdrive.record_plan import RecordSettings
 
 FILE = "demo.json"
-SHARES = {"test": 0.04, "record": 0.26, "train": 0.37, "blind": 0.04, "drive": 0.27, "report": 0.02}
+SHARES = {"test": 0.04, "record": 0.26, "train": 0.35, "blind": 0.06, "drive": 0.27, "report": 0.02}
 """Of the time, by phase, in their order."""
 TITLES = {
     "test": "recording drives to test on",
@@ -64,7 +64,7 @@ class DemoSettings:
     """Metres of a route that is driven in the end."""
     routes: tuple[int, int] = (1, 8)
     """Least and most routes in each town; the time decides."""
-    densities: tuple[str, ...] = ("empty", "regular")
+    densities: tuple[str, ...] = ("regular",)
     """Of the traffic on them."""
 
     def __post_init__(self) -> None:

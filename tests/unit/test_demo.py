@@ -34,6 +34,7 @@ from tests.policy_runs import carla_header, scene
 SETTINGS = DemoSettings(
     minutes=0.2, towns=("Small", "Grid"), new_towns=("Small",), size=(64, 96), batch=4, video_batch=2,
     length=(50.0, 80.0), routes=(1, 2), seconds=2.4, test_seconds=2.4,
+    densities=("empty", "regular"),
 )  # fmt: skip
 
 
