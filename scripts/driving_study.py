@@ -5,13 +5,14 @@ Usage: python -m scripts.driving_study --drives DIR --test DIR --kitti DIR --out
 `--drives` and `--test` are folders that `mtdrive record` made, the latter with depth; `--kitti` has
 `odometry` and `raw`. Trainings and evaluations are commands of mtdrive with a folder each: the same line goes
 on where it was stopped, and `--tables` makes tables of what is there. Figures have t intervals over the
-training seeds; so have differences to the policy alone, which are taken seed by seed.
+training seeds; so have differences to the variant `--against`, which are taken seed by seed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +32,6 @@ VARIANTS = {
 }
 """Configurations, one over the other: a policy that sees nothing, one alone, with depth, with KITTI, too."""
 AGENTS = ("expert", "constant_velocity", "stand_still")
-AGAINST = "policy"
 SETS = {
     "regular": ["--towns", "Grid,Large", "--densities", "regular"],
     "new": ["--towns", "New", "--densities", "regular", "--weathers", "WetSunset"],
@@ -158,17 +158,15 @@ def tables(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for which in options.sets:
         part: dict[str, Any] = {}
-        base = by_seed(options, which, AGAINST)
+        base = by_seed(options, which, options.against)
         for variant in options.variants:
             values = by_seed(options, which, variant)
             shared = sorted(values.keys() & base.keys())
             pairs = [{k: values[s][k] - base[s][k] for k in SHOWN} for s in shared]
             part[variant] = {
-                "seeds": sorted(values),
+                "by seed": {seed: {k: _known(row[k]) for k in SHOWN} for seed, row in values.items()},
                 "figures": _plain(intervals(list(values.values()), SHOWN)) if values else {},
-                "more than the policy": _plain(intervals(pairs, SHOWN))
-                if pairs and variant != AGAINST
-                else {},
+                f"less {options.against}": _plain(intervals(pairs, SHOWN)) if pairs else {},
             }
         part |= {agent: driven(options.out / "driven" / which / agent) for agent in AGENTS}
         found[which] = part
@@ -180,8 +178,13 @@ def tables(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def _plain(found: Mapping[str, Interval]) -> dict[str, list[float]]:
-    return {key: [round(value.mean, 4), round(value.half, 4)] for key, value in found.items()}
+def _plain(found: Mapping[str, Interval]) -> dict[str, list[float | None]]:
+    """Return means and half widths; a single seed has no interval."""
+    return {key: [_known(value.mean), _known(value.half)] for key, value in found.items()}
+
+
+def _known(value: float) -> float | None:
+    return round(value, 4) if math.isfinite(value) else None
 
 
 def main() -> None:
@@ -193,6 +196,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0, 1, 2])
     parser.add_argument("--variants", type=lambda text: text.split(","), default=list(VARIANTS))
     parser.add_argument("--sets", type=lambda text: text.split(","), default=list(SETS))
+    parser.add_argument("--against", choices=VARIANTS, default="policy", help="what others are compared with")
     parser.add_argument("--workers", type=int, default=2, help="commands at a time")
     parser.add_argument("--tables", action="store_true", help="make the tables of what is there")
     options = parser.parse_args()
@@ -201,8 +205,9 @@ def main() -> None:
         with ThreadPoolExecutor(options.workers) as pool:
             list(pool.map(lambda commands: do(options, commands), work(options)))
     found = tables(options)
-    write_atomically(options.out / "study.json", (json.dumps(found, indent=1) + "\n").encode())
-    print(json.dumps(found, indent=1))
+    text = json.dumps(found, indent=1, allow_nan=False) + "\n"
+    write_atomically(options.out / "study.json", text.encode())
+    print(text, end="")
 
 
 if __name__ == "__main__":

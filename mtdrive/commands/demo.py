@@ -12,7 +12,7 @@ from mtdrive.commands import Commands, register, tell
 
 def add(commands: Commands) -> None:
     """Register `demo`."""
-    parser = register(commands, "demo", _demo, "record, train, drive and compare, in a quarter of an hour")
+    parser = register(commands, "demo", _demo, "record, train, drive and compare, in one go")
     parser.add_argument("--minutes", type=float, default=15.0, help="for everything (default: 15)")
     parser.add_argument(
         "--out", type=Path, default=Path("demo"), metavar="DIR", help="gets report.html (default: demo)"
