@@ -187,8 +187,8 @@ def _given(settings: DriveSettings) -> dict[str, Any]:
     given = asdict(settings)
     if settings.server not in ("town", "carla"):
         given["server"] = "running"  # where it listens may change
-    given["agent_content"] = "" if is_class(settings.agent) else _digest(Path(settings.agent))
-    given["routes_content"] = _digest(Path(settings.routes_file)) if settings.routes_file else ""
+    given["agent_content"] = "" if is_class(settings.agent) else digest_of(Path(settings.agent))
+    given["routes_content"] = digest_of(Path(settings.routes_file)) if settings.routes_file else ""
     return given | {f"{name} version": version(name) for name in PACKAGES}
 
 
@@ -197,7 +197,7 @@ def is_class(agent: str) -> bool:
     return agent in AGENTS or (":" in agent and not Path(agent).exists())
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
     """Return what tells contents of a file or folder apart."""
     if not path.exists():
         raise ConfigError(

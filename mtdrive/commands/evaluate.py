@@ -6,8 +6,15 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mtdrive.commands import Commands, register, show, tell
+
+if TYPE_CHECKING:
+    from mtdrive.score_tasks import TaskScore
+
+WIDTH = 130
+"""Characters that the table of all tasks may take; it becomes unreadable in fewer."""
 
 
 def add(commands: Commands) -> None:
@@ -16,7 +23,8 @@ def add(commands: Commands) -> None:
         commands,
         "evaluate",
         _evaluate,
-        "score depth, flow or motion of a checkpoint by a published protocol, or its driving open-loop",
+        "score depth, flow, motion or segmentation of a checkpoint by a published protocol, its driving "
+        "open-loop, or all its tasks on recorded drives in one table",
         settings=True,
     )
     parser.usage = (
@@ -28,7 +36,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--kind",
-        choices=("depth", "flow", "odometry", "policy"),
+        choices=("depth", "flow", "odometry", "policy", "segmentation", "tasks"),
         default="depth",
         help="what to score; depth if not given",
     )
@@ -54,28 +62,19 @@ def _evaluate(options: argparse.Namespace, rest: list[str]) -> None:
     if options.settings:
         sys.stdout.write(evaluations.evaluation_parser(options.kind).format_help())
         return
-    {"depth": _depth, "flow": _flow, "odometry": _odometry, "policy": _policy}[options.kind](options, rest)
+    run = {"odometry": _odometry, "tasks": _tasks}.get(options.kind, _images)
+    run(options, rest)
 
 
-def _depth(options: argparse.Namespace, rest: list[str]) -> None:
+def _images(options: argparse.Namespace, rest: list[str]) -> None:
+    """Score what has errors of each image and a summary."""
     from mtdrive import evaluations
     from mtdrive.files import write_atomically
 
-    score = evaluations.depth(options.checkpoint, rest)
+    score: Any = getattr(evaluations, options.kind)(options.checkpoint, rest)
     if options.out is not None:
-        score.write_csv(options.out / "depth.csv")
-        write_atomically(options.out / "depth.json", json.dumps(score.summary()).encode())
-    show(score.summary(), options.json)
-
-
-def _flow(options: argparse.Namespace, rest: list[str]) -> None:
-    from mtdrive import evaluations
-    from mtdrive.files import write_atomically
-
-    score = evaluations.flow(options.checkpoint, rest)
-    if options.out is not None:
-        score.write_csv(options.out / "flow.csv")
-        write_atomically(options.out / "flow.json", json.dumps(score.summary()).encode())
+        score.write_csv(options.out / f"{options.kind}.csv")
+        write_atomically(options.out / f"{options.kind}.json", json.dumps(score.summary()).encode())
     show(score.summary(), options.json)
 
 
@@ -89,12 +88,34 @@ def _odometry(options: argparse.Namespace, rest: list[str]) -> None:
     show(score.document() if options.json else score.table(), options.json)
 
 
-def _policy(options: argparse.Namespace, rest: list[str]) -> None:
+def _tasks(options: argparse.Namespace, rest: list[str]) -> None:
     from mtdrive import evaluations
-    from mtdrive.files import write_atomically
 
-    score = evaluations.policy(options.checkpoint, rest)
+    score = evaluations.tasks(options.checkpoint, rest)
     if options.out is not None:
-        score.write_csv(options.out / "policy.csv")
-        write_atomically(options.out / "policy.json", json.dumps(score.summary()).encode())
-    show(score.summary(), options.json)
+        score.write(options.out)
+    tell(score.notes)
+    if options.json:
+        show(score.document(), as_json=True)
+    else:
+        _table(score)
+
+
+def _table(score: TaskScore) -> None:
+    """Print a line for each figure; what is no better than a trivial predictor stands out."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from mtdrive.score_tasks import NOT_BETTER, cells
+
+    table = Table()
+    for name in ("task", "figure", "value", "trivial", "trivial predictor", "verdict", "over"):
+        table.add_column(name, no_wrap=name != "verdict")
+    for before, figure in zip((None, *score.figures), score.figures, strict=False):
+        if before is not None and before.task != figure.task:
+            table.add_section()
+        style = "bold red" if figure.verdict.startswith(NOT_BETTER) else ""
+        table.add_row(*(Text(cell) for cell in cells(figure)), style=style)
+    console = Console()
+    Console(width=max(console.width, WIDTH)).print(table)
