@@ -26,9 +26,9 @@ RUN = 8
 """Quads of a run, at most."""
 WALL = 20.0
 """Square metres of a quad that may hide others, at least."""
-WALLS = 32
+WALLS = 48
 """Walls that are tried: those that look largest."""
-GROUP = 8
+GROUP = 16
 """Walls that are tried at once: what the largest hide is not tried again."""
 SIDES = 5
 """Planes that bound what a wall hides: through its edges, and its own."""

@@ -46,8 +46,8 @@ CONSTANTS = {
     "SIGNAL_WORDS": f"{SIGNAL_WORDS}",
 }
 
-LOOK_BYTES = 4 * (4 * 16 + 14 * 4)
-"""Four matrices and fourteen vectors."""
+LOOK_BYTES = 4 * (5 * 16 + 14 * 4)
+"""Five matrices and fourteen vectors."""
 
 TILES, SHADOWS, LARGE, LAMPLIGHT, SHAPES = range(5)
 """Texture units."""

@@ -44,7 +44,8 @@ def look_of(
         spot: the corner of the map of lamps' light, and one over its size.
         ground: the height that the fog lies on.
     """
-    matrices = [view_of(camera), view_of(before), projection_of(camera), shade]
+    views, projection = [view_of(camera), view_of(before)], projection_of(camera)
+    matrices = [*views, *(projection @ view for view in views), shade]
     pose, slope = camera.pose, 1 / math.tan(math.radians(camera.fov) / 2)
     aspect = camera.width / camera.height
     lift = LIFT * min(

@@ -8,7 +8,9 @@ drawn in a second pass at the middles of the pixels, so that no label is a mixtu
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise, zip_longest
 
 import moderngl
 import numpy as np
@@ -148,9 +150,12 @@ class Renderer:
         if colours:
             self._cast_light(view)
         self._still.choose(view.quads)
-        rgb = self._colours(view, frames) if colours else np.zeros((h, w, 3), np.uint8)
+        drawing = [self._colours(view, frames)] * colours + [self._labels(view, frames)] * labels
+        for _ in zip_longest(*drawing):
+            pass  # they take turns: the corners of one are worked out while the other is filled
+        rgb = self._shrunk(frames) if colours else np.zeros((h, w, 3), np.uint8)
         if labels:
-            return _layers(rgb, self._labels(view, frames))
+            return _layers(rgb, _read(frames.labels, 4, "f4"))
         return Layers(rgb, *(np.zeros((h, w, *more), kind) for more, kind in UNSEEN))
 
     def _view(self, camera: Camera) -> _View:
@@ -181,16 +186,26 @@ class Renderer:
         self._still.choose(all_of(self.cells.near(middle, reach)))
         self._still.draw("shadow")
 
-    def _colours(self, view: _View, frames: _Frames) -> np.ndarray:
+    def _colours(self, view: _View, frames: _Frames) -> Iterator[None]:
+        """Draw the colours, in two parts: of the things of the town, and of the rest."""
         self.device.tiles.use(devices.TILES)
         frames.large.use()
         frames.large.clear()
         lit = "lit" + self._air.features
-        for kind, count, end in zip(KINDS, view.kinds.tolist(), view.kinds.cumsum().tolist(), strict=True):
-            self._still.draw(lit + kind, slice(end - count, end))
+        ends = view.kinds.cumsum().tolist()
+        *things, ground = [
+            (lit + kind, slice(*part)) for kind, part in zip(KINDS, pairwise([0, *ends]), strict=True)
+        ]
+        for program, part in things:
+            self._still.draw(program, part)
+        yield
+        frames.large.use()
+        self._still.draw(*ground)
         self.crowd.draw(lit + devices.ALL, view.bodies)
         self._draw_sky("sky" + self._air.sky_features)
         self._draw_lamps(view.camera, frames)
+
+    def _shrunk(self, frames: _Frames) -> np.ndarray:
         frames.colours.use()
         frames.image.use(devices.LARGE)
         self.device.screen(frames.shrink + self._air.screen_features)
@@ -214,13 +229,15 @@ class Renderer:
         self.lamplight.draw(patches.halos(lights, eye, 0.5 / camera.focal, air.spread), onto, 0.0)
         frames.large.depth_mask = True
 
-    def _labels(self, view: _View, frames: _Frames) -> np.ndarray:
+    def _labels(self, view: _View, frames: _Frames) -> Iterator[None]:
+        """Draw the labels, in two parts: of the town, and of the rest."""
         frames.labels.use()
         frames.labels.clear()
         self._still.draw("label")
+        yield
+        frames.labels.use()
         self.crowd.draw("label", view.bodies)
         self._draw_sky("sky_label")
-        return _read(frames.labels, 4, "f4")
 
     def _draw_sky(self, name: str) -> None:
         """Draw the sky where nothing else is."""

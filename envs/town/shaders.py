@@ -11,7 +11,9 @@ HEAD = """#version 330
 
 LOOK = """
 layout(std140) uniform Look {
-    mat4 view, before, projection, shade;
+    mat4 view, before;  // from the world to cameras, now and at the frame before
+    mat4 onto, onto_before;  // from the world to their images
+    mat4 shade;
     vec4 focal;     // focal lengths over half of the size; how far clouds differ in brightness
     vec4 sun;       // towards it; metres by which surfaces are lifted before their shadows are looked up
     vec4 sunlight;  // how far lamps are lit
@@ -104,7 +106,7 @@ void main() {
     if (look.x == SKIN) own *= 1.0 - 0.55 * fract(paint.a * 7.0);
 #endif
     n = normalize(n);
-    gl_Position = projection * (view * now);
+    gl_Position = onto * now;
     world = now.xyz; tile = uv; layer = int(look.x);
     float shine = shines(look.z, int(look.w) + 256 * int(colour.a * 255.0 + 0.5));
     glow = max(shine, 0.0) * (1.2 * own * own + 0.05);
@@ -236,8 +238,8 @@ void main() {
 """
     + _PLACED
     + """
-    gl_Position = projection * (view * now);
-    there = (projection * (before * then)).xyw;
+    gl_Position = onto * now;
+    there = (onto_before * then).xyw;
 #ifdef BODY
     name = float(((look.y == 0u ? body.y : look.y) << 16) | body.x);
 #else

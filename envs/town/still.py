@@ -27,7 +27,7 @@ CELL, PLOT = 40.0, 10.0
 SIGHT = 450.0
 """Metres beyond which cells are not drawn, unless they reach nearer."""
 
-CLOSE_BY, FAR_AWAY = 40.0, 130.0
+CLOSE_BY, FAR_AWAY = 32.0, 100.0
 """Metres to a cell up to which it is drawn with all details, and from which on with the fewest."""
 
 LEVELS = (
