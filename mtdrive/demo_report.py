@@ -220,7 +220,7 @@ def _card(plan: Assignment, driven: Mapping[str, Driven]) -> str:
 
 
 def _end(record: Record) -> str:
-    kinds = dict.fromkeys(infraction.kind for infraction in record.infractions)
-    return (
-        ", ".join(name.replace("_", " ") for name in (record.ended, *kinds) if name != "completed") or "done"
-    )
+    """Return how a route ended, and what else went wrong on it."""
+    ended = "done" if record.ended == "completed" else record.ended
+    kinds = dict.fromkeys((ended, *(infraction.kind for infraction in record.infractions)))
+    return ", ".join(kind.replace("_", " ") for kind in kinds)
