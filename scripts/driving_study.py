@@ -11,6 +11,7 @@ training seeds; so have differences to the variant `--against`, which are taken 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import math
 import subprocess
@@ -113,6 +114,8 @@ def do(options: argparse.Namespace, commands: Sequence[Sequence[str]]) -> None:
         folder = Path(command[command.index("--folder" if command[0] == "train" else "--out") + 1])
         folder.parent.mkdir(parents=True, exist_ok=True)
         with folder.with_name(f"{folder.name}.log").open("ab") as log:
+            # The command has the lock, too: after a kill -9 of this process it may still be at work.
+            fcntl.flock(log, fcntl.LOCK_EX)
             found = subprocess.run(
                 [sys.executable, "-m", "mtdrive", *command], stdout=log, stderr=log, check=False
             )
@@ -165,8 +168,8 @@ def tables(options: argparse.Namespace) -> dict[str, Any]:
             pairs = [{k: values[s][k] - base[s][k] for k in SHOWN} for s in shared]
             part[variant] = {
                 "by seed": {seed: {k: _known(row[k]) for k in SHOWN} for seed, row in values.items()},
-                "figures": _plain(intervals(list(values.values()), SHOWN)) if values else {},
-                f"less {options.against}": _plain(intervals(pairs, SHOWN)) if pairs else {},
+                "figures": plain(intervals(list(values.values()), SHOWN)) if values else {},
+                f"less {options.against}": plain(intervals(pairs, SHOWN)) if pairs else {},
             }
         part |= {agent: driven(options.out / "driven" / which / agent) for agent in AGENTS}
         found[which] = part
@@ -174,11 +177,11 @@ def tables(options: argparse.Namespace) -> dict[str, Any]:
         variant: [open_loop(f) for s in options.seeds if (f := options.out / f"{variant}-{s}").is_dir()]
         for variant in options.variants
     }
-    found["open loop"] = {v: _plain(intervals(rows, tuple(OPEN_LOOP))) for v, rows in runs.items() if rows}
+    found["open loop"] = {v: plain(intervals(rows, tuple(OPEN_LOOP))) for v, rows in runs.items() if rows}
     return found
 
 
-def _plain(found: Mapping[str, Interval]) -> dict[str, list[float | None]]:
+def plain(found: Mapping[str, Interval]) -> dict[str, list[float | None]]:
     """Return means and half widths; a single seed has no interval."""
     return {key: [_known(value.mean), _known(value.half)] for key, value in found.items()}
 
