@@ -4,8 +4,9 @@ Usage: python -m scripts.driving_study --drives DIR --test DIR --kitti DIR --out
 
 `--drives` and `--test` are folders that `mtdrive record` made, the latter with depth; `--kitti` has
 `odometry` and `raw`. Trainings and evaluations are commands of mtdrive with a folder each: the same line goes
-on where it was stopped, and `--tables` makes tables of what is there. Figures have t intervals over the
-training seeds; so have differences to the variant `--against`, which are taken seed by seed.
+on where it was stopped, and `--tables` makes tables of what is there; `study.json` in the folder has all
+figures. They have t intervals over training seeds; so have differences to the variant `--against`, which are
+taken seed by seed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,11 @@ def training(options: argparse.Namespace, variant: str, seed: int) -> list[str]:
     return ["train", *configs, "--folder", str(folder), *resume, *(f"--{k}={v}" for k, v in given.items())]
 
 
+def trained(options: argparse.Namespace, variant: str, seed: int) -> bool:
+    """Return whether a training has come to its end."""
+    return (options.out / f"{variant}-{seed}" / "checkpoints" / f"step_{options.steps:08d}").exists()
+
+
 def driving(options: argparse.Namespace, agent: str, which: str, name: str) -> list[str]:
     """Return the command that drives a set of routes with an agent."""
     return ["drive", agent, "--out", str(options.out / "driven" / which / name), *SETS[which], *ROUTES]
@@ -99,9 +105,8 @@ def work(options: argparse.Namespace) -> Iterator[list[list[str]]]:
             folder = options.out / f"{variant}-{seed}"
             checkpoint = str(folder / "checkpoints" / "last")
             sets = [which for which in options.sets if variant not in SPARED.get(which, ())]
-            done = (folder / "checkpoints" / f"step_{options.steps:08d}").exists()
             yield [
-                *([] if done else [training(options, variant, seed)]),
+                *([] if trained(options, variant, seed) else [training(options, variant, seed)]),
                 *(driving(options, checkpoint, which, f"{variant}-{seed}") for which in sets),
             ]
     for agent in AGENTS:
@@ -174,7 +179,9 @@ def tables(options: argparse.Namespace) -> dict[str, Any]:
         part |= {agent: driven(options.out / "driven" / which / agent) for agent in AGENTS}
         found[which] = part
     runs = {
-        variant: [open_loop(f) for s in options.seeds if (f := options.out / f"{variant}-{s}").is_dir()]
+        variant: [
+            open_loop(options.out / f"{variant}-{s}") for s in options.seeds if trained(options, variant, s)
+        ]
         for variant in options.variants
     }
     found["open loop"] = {v: plain(intervals(rows, tuple(OPEN_LOOP))) for v, rows in runs.items() if rows}
@@ -188,6 +195,48 @@ def plain(found: Mapping[str, Interval]) -> dict[str, list[float | None]]:
 
 def _known(value: float) -> float | None:
     return round(value, 4) if math.isfinite(value) else None
+
+
+def markdown(found: Mapping[str, Any], options: argparse.Namespace) -> str:
+    """Return the tables as they stand on a page."""
+    parts = [f"{which}\n\n{_routes(found[which], options)}" for which in options.sets]
+    rows = [[name, *(cell(part.get(key)) for key in OPEN_LOOP)] for name, part in found["open loop"].items()]
+    parts.append(table(["", *OPEN_LOOP.values()], rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def _routes(part: Mapping[str, Any], options: argparse.Namespace) -> str:
+    """Return the table of a set of routes, and the one by seeds."""
+    agents = [(name.replace("_", " "), part[name]) for name in AGENTS if part.get(name)]
+    rows = [[name, *(cell([row[key], None]) for key in SHOWN)] for name, row in agents]
+    variants = [variant for variant in options.variants if part[variant]["by seed"]]
+    rows += [[variant, *(cell(part[variant]["figures"].get(key)) for key in SHOWN)] for variant in variants]
+    less = f"less {options.against}"
+    rows += [
+        [f"{variant}, {less}", *(cell(part[variant][less].get(key)) for key in SHOWN)]
+        for variant in variants
+        if variant != options.against and part[variant][less]
+    ]
+    seeds = [[variant, *_by_seed(part[variant]["by seed"].values())] for variant in variants]
+    titles = [TITLES[key] for key in SHOWN]
+    return f"{table(['', *titles], rows)}\n\n{table(['by seed', *titles], seeds)}"
+
+
+def _by_seed(rows: Iterable[Mapping[str, float | None]]) -> list[str]:
+    return [", ".join(cell([row[key], None]) for row in rows) for key in SHOWN]
+
+
+def cell(value: Sequence[float | None] | None, factor: float = 1.0) -> str:
+    """Return a mean, with the half width of its interval if it has one; a dash if nothing is known."""
+    if not value or value[0] is None:
+        return "-"
+    mean, half = (None if x is None else f"{factor * x:.3g}" for x in value)
+    return f"{mean} ± {half}" if half else str(mean)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows))
 
 
 def main() -> None:
@@ -210,7 +259,7 @@ def main() -> None:
     found = tables(options)
     text = json.dumps(found, indent=1, allow_nan=False) + "\n"
     write_atomically(options.out / "study.json", text.encode())
-    print(text, end="")
+    print(markdown(found, options), end="")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtdrive.drive_scores import TITLES
-from scripts.driving_study import AGENTS, SHOWN, driven, intervals, plain
+from scripts.driving_study import AGENTS, SHOWN, cell, driven, intervals, plain, table
 
 TASKS = ("policy", "depth", "flow", "segmentation")
 JOINT = ("all", "fixed")
@@ -284,16 +284,3 @@ def _cosines(found: Mapping[str, Any]) -> str:
         for pair, values in found["interference"].get("cosines", {}).items()
     ]
     return table(["gradients at the encoder", "mean cosine", "deviation", "share below 0"], rows)
-
-
-def cell(value: Sequence[float | None] | None, factor: float = 1.0) -> str:
-    """Return a mean, with the half width of its interval if it has one; a dash if nothing is known."""
-    if not value or value[0] is None:
-        return "-"
-    mean, half = (None if x is None else f"{factor * x:.3g}" for x in value)
-    return f"{mean} ± {half}" if half else str(mean)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows))
