@@ -46,7 +46,7 @@ def bush(style: int) -> Iterator[Mesh]:
         at = (0.36 * np.cos(turn), 0.36 * np.sin(turn), rng.uniform(0.55, 0.75))
         yield _clump(at, (0.64, 0.64, 1.1), rng, tint, sides=6, layers=3).at(Detail.CLOSE)
         yield _twigs(at, (0.64, 0.64, 1.1), rng, tint, 5)
-    yield _clump((0, 0, 0.75), (0.95, 0.95, 1.2), rng, tint, sides=4, layers=2).at(Detail.AWAY)
+    yield _clump((0, 0, 0.75), (0.95, 0.95, 1.2), rng, tint, sides=5, layers=2).at(Detail.AWAY)
 
 
 def hedge() -> Mesh:
@@ -96,7 +96,7 @@ def _broad(kind: str, low: float, slim: float = 1.0) -> Callable[[np.random.Gene
         yield _clump(top, half, rng, tint, low=low, high=high).at(Detail.CLOSE)
         yield _twigs(top, half, rng, tint, 8, low=low, high=high)
         middle, half = (0.0, 0.0, low + 0.48 * high), (0.86 * slim, 0.86 * slim, 0.54 * high)
-        yield _clump(middle, half, rng, tint, sides=5, layers=2).at(Detail.AWAY)
+        yield _clump(middle, half, rng, tint, sides=5, layers=3).at(Detail.AWAY)
 
     return make
 
@@ -108,7 +108,7 @@ def _poplar(rng: np.random.Generator) -> Iterator[Mesh]:
         at = (rng.uniform(-0.06, 0.06), rng.uniform(-0.06, 0.06), z)
         yield _clump(at, (wide, wide, high), rng, tint, low=0.3, high=1.7).at(Detail.CLOSE)
         yield _twigs(at, (wide, wide, high), rng, tint, 6, low=0.3, high=1.7)
-    yield _clump((0, 0, 1.14), (0.40, 0.40, 0.86), rng, tint, sides=4, layers=2).at(Detail.AWAY)
+    yield _clump((0, 0, 1.14), (0.40, 0.40, 0.86), rng, tint, sides=4, layers=3).at(Detail.AWAY)
 
 
 def _spruce(rng: np.random.Generator) -> Iterator[Mesh]:
@@ -166,7 +166,7 @@ def _pine(rng: np.random.Generator) -> Iterator[Mesh]:
         half = (0.52 - 0.06 * k, 0.52 - 0.06 * k, 0.17)
         yield _clump(at, half, rng, tint, Material.NEEDLES, layers=3, low=0.9, high=1.1).at(Detail.CLOSE)
         yield _twigs(at, half, rng, tint, 6, Material.NEEDLES, 0.9, 1.1)
-    yield _clump((0, 0, 1.45), (0.68, 0.68, 0.50), rng, tint, Material.NEEDLES, sides=5, layers=2).at(
+    yield _clump((0, 0, 1.45), (0.68, 0.68, 0.50), rng, tint, Material.NEEDLES, sides=5, layers=3).at(
         Detail.AWAY
     )
 
