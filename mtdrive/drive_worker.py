@@ -122,13 +122,15 @@ class _Worker:
     ) -> None:
         self.env, self.agent, self.settings, self.out, self.manner = env, agent, settings, out, manner
         self._book = _Book(settings)
-        self._failures, self._crashed = 0, 0.0
+        self._failures, self._crashed, self._idle_since = 0, 0.0, 0.0
         self._back: float | None = None
-        """Seconds from a crash until the server answered again."""
+        """Seconds from a crash until the server answered again, without those in which there was no route."""
 
     def drive(self, plan: Assignment, attempt: int) -> Answer:
         """Drive a route, and write its record."""
         begun, self._back = time.monotonic(), None
+        if self._crashed:
+            self._crashed += begun - self._idle_since
         try:
             route = self._book.route(plan, self.env)
             name = self.settings.agent
@@ -163,6 +165,7 @@ class _Worker:
             raise error
         if self._failures > 1:
             time.sleep(min(LONGEST_PAUSE, 2.0 ** (self._failures - 2)))
+        self._idle_since = time.monotonic()
         return "again", str(error)
 
 

@@ -59,7 +59,7 @@ def figures(out: Path) -> Any:
 def disturbed(settings: DriveSettings, options: argparse.Namespace, plain: list[Record]) -> dict[str, Any]:
     """Drive while servers fail, and return what came of it."""
     draw, out, begun = random.Random(f"{options.seed} faults"), options.out / "faults", time.monotonic()
-    each = -(-options.faults // options.workers)  # each worker's servers suffer the same
+    each = -(-options.faults // options.workers) + 2  # of each worker; one may be done before its last ones
     server = ServerSettings(pause=0.1, faults=faults(draw, each))
     outcome = evaluate(out, settings, options.workers, server, "none")
     write_tables(out, outcome.planned, outcome.records, crashes(out))
@@ -76,18 +76,20 @@ def disturbed(settings: DriveSettings, options: argparse.Namespace, plain: list[
 def killed(
     settings: DriveSettings, options: argparse.Namespace, plain: list[Record], lasts: float
 ) -> dict[str, Any]:
-    """Kill the evaluator at random moments, let it finish, and return what came of it."""
+    """Kill the evaluator at random records and moments, let it finish, and return what came of it."""
     draw, out = random.Random(f"{options.seed} kills"), options.out / "kills"
     command = [sys.executable, "-m", "mtdrive", "drive", *arguments(settings), "--out", str(out)]
     command += ["--workers", str(options.workers), "--videos", "none"]
     at = []
-    for number in range(options.kills):
+    for mark in sorted(draw.randrange(options.routes - options.workers) for _ in range(options.kills)):
         process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+        while process.poll() is None and len(list(out.glob("routes/*.json"))) < mark:
+            time.sleep(0.05)
         try:
-            process.wait(draw.uniform(1.0, max(2.5 * lasts / options.kills, 40.0)))
+            process.wait(draw.uniform(0.0, 2 * options.workers * lasts / options.routes))
             break  # it was done before
         except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL) if number % 2 else os.killpg(process.pid, signal.SIGKILL)
+            os.kill(process.pid, signal.SIGKILL) if len(at) % 2 else os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         at.append(len(list(out.glob("routes/*.json"))))
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

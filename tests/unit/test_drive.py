@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -20,9 +21,9 @@ import pytest
 from mtdrive.cli import main
 from mtdrive.drive import crashes, evaluate
 from mtdrive.drive_plan import DriveSettings, assignments, random_of, town_routes
-from mtdrive.drive_record import Record, record_path
+from mtdrive.drive_record import Record, read_record, record_path
 from mtdrive.drive_route import Manner, drive_route
-from mtdrive.drive_worker import _Book, driving, make_agent
+from mtdrive.drive_worker import _Book, _Worker, driving, make_agent
 from mtdrive.envs.agent import Agent
 from mtdrive.envs.driving_env import DrivingEnv
 from mtdrive.envs.health import ServerSettings
@@ -72,6 +73,34 @@ def test_simulators_that_die_or_are_of_another_version_change_no_record(
     assert "0.9.15" in crashes(tmp_path)[1]["why"]
     assert max(record.wall.get("back", 0.0) for record in outcome.records) > 0
     assert sum(record.wall["attempts"] - 1 for record in outcome.records) == 2
+
+
+def test_time_without_a_route_is_no_time_without_a_server(
+    undisturbed: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Mock(monotonic=Mock(return_value=100.0), strftime=time.strftime, gmtime=time.gmtime)
+    env = Mock(spec=DrivingEnv, simulation=Mock())
+    worker = _Worker(env, Mock(spec=Agent), SETTINGS, tmp_path, Manner())
+    worker._book = Mock()
+
+    def dies(*_: object) -> Record:
+        clock.monotonic.return_value = 101.0
+        raise SimulatorError("gone")
+
+    def drives(*_: object) -> Record:
+        clock.monotonic.return_value = env.simulation.server.since = 163.0
+        worker.going()
+        return undisturbed[0]
+
+    monkeypatch.setattr("mtdrive.drive_worker.time", clock)
+    monkeypatch.setattr("mtdrive.drive_worker.drive_route", dies)
+    assert worker.drive(undisturbed[0].plan, 0)[0] == "again"
+    clock.monotonic.return_value = 160.0  # for a minute, the others had all the routes
+    monkeypatch.setattr("mtdrive.drive_worker.drive_route", drives)
+    worker.drive(undisturbed[0].plan, 1)
+    record = read_record(tmp_path, undisturbed[0].plan)
+    assert record is not None
+    assert record.wall["back"] == 3.0
 
 
 def test_a_killed_evaluation_goes_on_and_repeats_what_is_half_written_alone(
