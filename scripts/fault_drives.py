@@ -81,7 +81,8 @@ def killed(
     command = [sys.executable, "-m", "mtdrive", "drive", *arguments(settings), "--out", str(out)]
     command += ["--workers", str(options.workers), "--videos", "none"]
     at = []
-    for mark in sorted(draw.randrange(options.routes - options.workers) for _ in range(options.kills)):
+    latest = max(1, options.routes - 3 * options.workers)  # after the last kill something is left to drive
+    for mark in sorted(draw.randrange(latest) for _ in range(options.kills)):
         process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
         while process.poll() is None and len(list(out.glob("routes/*.json"))) < mark:
             time.sleep(0.05)
