@@ -86,6 +86,11 @@ class DrivingEnv(gymnasium.Env[Observation, np.ndarray]):
         return self.drive.simulation
 
     @property
+    def server_since(self) -> float:
+        """When the server was started last, by `time.monotonic`; 0 before it was."""
+        return 0.0 if self._server is None else self._server.since
+
+    @property
     def car(self) -> carla.Vehicle:
         """The car, as the client has it."""
         return self.drive.rig.car

@@ -155,12 +155,13 @@ class _Worker:
         """Take note that an episode runs."""
         self._failures = 0
         if self._crashed:
-            self._back, self._crashed = self.env.simulation.server.since - self._crashed, 0.0
+            self._back, self._crashed = self.env.server_since - self._crashed, 0.0
 
     def _failed(self, error: SimulatorError) -> Answer:
         """Wait, longer each time, where no episode began since the last failure."""
         self._failures += 1
-        self._crashed = self._crashed or time.monotonic()
+        if not self._crashed or self.env.server_since > self._crashed:  # not one more start that failed
+            self._crashed = time.monotonic()
         if self._failures >= FAILURES:
             raise error
         if self._failures > 1:

@@ -75,32 +75,35 @@ def test_simulators_that_die_or_are_of_another_version_change_no_record(
     assert sum(record.wall["attempts"] - 1 for record in outcome.records) == 2
 
 
-def test_time_without_a_route_is_no_time_without_a_server(
-    undisturbed: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("second", "back"), [(104.0, 6.0), (90.0, 68.0)], ids=["hangs", "does not start"])
+def test_a_server_is_away_from_the_last_one_that_came_up_until_the_next_while_there_is_a_route(
+    undisturbed: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: float, back: float
 ) -> None:
-    clock = Mock(monotonic=Mock(return_value=100.0), strftime=time.strftime, gmtime=time.gmtime)
-    env = Mock(spec=DrivingEnv, simulation=Mock())
+    clock = Mock(monotonic=Mock(), sleep=Mock(), strftime=time.strftime, gmtime=time.gmtime)
+    env = Mock(spec=DrivingEnv, server_since=90.0)
     worker = _Worker(env, Mock(spec=Agent), SETTINGS, tmp_path, Manner())
     worker._book = Mock()
+    plan = undisturbed[0].plan
 
-    def dies(*_: object) -> Record:
-        clock.monotonic.return_value = 101.0
-        raise SimulatorError("gone")
+    def attempt(at: float, fails_at: float, came_up: float) -> str:
+        def drives(*_: object) -> Record:
+            env.server_since, clock.monotonic.return_value = came_up, fails_at
+            if came_up < 170:
+                raise SimulatorError("gone")
+            worker.going()
+            return undisturbed[0]
 
-    def drives(*_: object) -> Record:
-        clock.monotonic.return_value = env.simulation.server.since = 163.0
-        worker.going()
-        return undisturbed[0]
+        clock.monotonic.return_value = at
+        monkeypatch.setattr("mtdrive.drive_worker.drive_route", drives)
+        return worker.drive(plan, 0)[0]
 
     monkeypatch.setattr("mtdrive.drive_worker.time", clock)
-    monkeypatch.setattr("mtdrive.drive_worker.drive_route", dies)
-    assert worker.drive(undisturbed[0].plan, 0)[0] == "again"
-    clock.monotonic.return_value = 160.0  # for a minute, the others had all the routes
-    monkeypatch.setattr("mtdrive.drive_worker.drive_route", drives)
-    worker.drive(undisturbed[0].plan, 1)
-    record = read_record(tmp_path, undisturbed[0].plan)
+    assert attempt(91.0, 101.0, 90.0) == "again"
+    assert attempt(102.0, 164.0, second) == "again"  # a minute until its hang is noticed, or no start
+    assert attempt(264.0, 270.0, 270.0) == "done"  # for a hundred seconds, the others had all the routes
+    record = read_record(tmp_path, plan)
     assert record is not None
-    assert record.wall["back"] == 3.0
+    assert record.wall["back"] == back
 
 
 def test_a_killed_evaluation_goes_on_and_repeats_what_is_half_written_alone(
