@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from ctypes.util import find_library
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import moderngl
 
@@ -28,6 +28,20 @@ _ATTRIBUTES = {0x22: _RGBA, 0x30: 24, 0x31: 8, 0x33: 0x34, 0x36: 3, 0x37: 3}
 _BUFFER = (ctypes.c_ubyte * (4 * 8 * 8))()
 """The image of 8 x 8 pixels of every context. Nothing is drawn into it, but Mesa keeps its address as long as
 the context lives, which may be longer than any object of Python."""
+
+
+Load = Callable[[str], int]
+"""Returns the address of a function of OpenGL, 0 if there is none."""
+
+
+class Drawing(NamedTuple):
+    """A context, and what goes with it."""
+
+    context: moderngl.Context
+    """It is current in the thread that made it."""
+    load: Load
+    description: str
+    """One line that says what draws."""
 
 
 class OffscreenMesa:
@@ -112,27 +126,31 @@ def _wheel_library() -> ctypes.CDLL:
     raise OSError(f"{WHEEL} holds no libOSMesa that can be loaded")
 
 
-def _egl() -> moderngl.Context:
+def _egl() -> tuple[moderngl.Context, Load]:
     if not (name := find_library("EGL")):
         raise OSError("the system has no libEGL")
     settings: dict[str, Any] = {"backend": "egl", "libegl": name, "libgl": find_library("GL") or "libGL.so.1"}
-    return moderngl.create_context(require=330, standalone=True, **settings)
+    context = moderngl.create_context(require=330, standalone=True, **settings)
+    load = ctypes.CDLL(name).eglGetProcAddress
+    load.restype, load.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
+    return context, lambda function: load(function.encode()) or 0
 
 
-def _offscreen(load: Callable[[], ctypes.CDLL]) -> moderngl.Context:
-    own: dict[str, Any] = {"context": OffscreenMesa(load())}
-    return moderngl.create_context(require=330, **own)
+def _offscreen(library: Callable[[], ctypes.CDLL]) -> tuple[moderngl.Context, Load]:
+    mesa = OffscreenMesa(library())
+    own: dict[str, Any] = {"context": mesa}
+    return moderngl.create_context(require=330, **own), mesa.load_opengl_function
 
 
-_MAKERS: dict[str, Callable[[], moderngl.Context]] = {
+_MAKERS: dict[str, Callable[[], tuple[moderngl.Context, Load]]] = {
     "egl": _egl,
     "osmesa": lambda: _offscreen(_system_library),
     "wheel": lambda: _offscreen(_wheel_library),
 }
 
 
-def create(way: str | None = None) -> tuple[moderngl.Context, str]:
-    """Return a context and one line that says what draws; the context is current in this thread.
+def create(way: str | None = None) -> Drawing:
+    """Return a context.
 
     Args:
         way: one of `ORDER`; None takes what the variable `MTDRIVE_GL` names, or else the first that works.
@@ -146,11 +164,11 @@ def create(way: str | None = None) -> tuple[moderngl.Context, str]:
     failures = []
     for name in (way,) if way else ORDER:
         try:
-            context = _MAKERS[name]()
+            context, load = _MAKERS[name]()
         except Exception as error:  # drivers raise whatever they like, and the next may work
             failures.append(f"{name}: {error}")
             continue
-        return context, _describe(name, context)
+        return Drawing(context, load, _describe(name, context))
     raise ConfigError(
         f"nothing here can draw ({'; '.join(failures)}); run `pip install {WHEEL}`, or install the system's "
         "packages libegl1 and libgl1-mesa-dri"

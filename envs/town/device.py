@@ -11,6 +11,7 @@ from jaxtyping import Int, UInt8
 from mtdrive.envs.town import contexts, screens, shaders
 from mtdrive.envs.town.materials import Material, textures
 from mtdrive.envs.town.mesh import LAYOUT
+from mtdrive.envs.town.pacing import Pace
 from mtdrive.envs.town.panes import panes
 from mtdrive.envs.town.stage import FAR
 from mtdrive.envs.town.tags import Tag
@@ -75,7 +76,8 @@ class Device:
     """A context and what all drawings share."""
 
     def __init__(self, way: str | None = None) -> None:
-        self.context, self.description = contexts.create(way)
+        self.context, load, self.description = contexts.create(way)
+        self.pace = Pace(load)
         self.context.front_face = "cw"  # the frame is left-handed
         self._programs: dict[str, moderngl.Program] = {}
         self.look = self.context.buffer(reserve=LOOK_BYTES)

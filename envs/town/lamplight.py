@@ -96,6 +96,7 @@ class Lamplight:
         self.context.disable(moderngl.DEPTH_TEST)
         self.draw(patches, onto, 0.0)
         self.context.enable(moderngl.DEPTH_TEST)
+        self.device.pace.hand_over()
 
     def draw(self, patches: np.ndarray, onto: Matrix, nearer: float) -> None:
         """Add patches of light to what is drawn into; by `nearer` they are drawn before what is there."""

@@ -65,8 +65,6 @@ class _View:
     """What a camera may see."""
 
     camera: Camera
-    eye: Point
-    ahead: Point
     quads: Numbers
     """Of the town."""
     kinds: Numbers
@@ -141,75 +139,81 @@ class Renderer:
     def _draw(self, camera: Camera, before: Camera, colours: bool, labels: bool) -> Layers:
         h, w = camera.height, camera.width
         frames = self._frames.get((w, h)) or self._make_frames(w, h)
-        view = self._view(camera)
-        shade = self.sunlight.matrix(self.sunlight.key(view.eye, view.ahead))
-        spot = self.lamplight.corner(self.lamplight.key(view.eye, view.ahead))
+        matrix = camera.pose.matrix()
+        eye, ahead = matrix[:3, 3], matrix[:3, 0]
+        shade = self.sunlight.matrix(self.sunlight.key(eye, ahead))
+        spot = self.lamplight.corner(self.lamplight.key(eye, ahead))
         look = look_of(camera, before, self._stage, self._air, shade, spot, self._ground)
         self.device.look.write(look)
         self.context.enable_only(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
         if colours:
-            self._cast_light(view)
+            self._cast_light(camera, eye, ahead)
+        view = self._view(camera)  # while the shadows are filled
         self._still.choose(view.quads)
         drawing = [self._colours(view, frames)] * colours + [self._labels(view, frames)] * labels
         for _ in zip_longest(*drawing):
             pass  # they take turns: the corners of one are worked out while the other is filled
-        rgb = self._shrunk(frames) if colours else np.zeros((h, w, 3), np.uint8)
-        if labels:
-            return _layers(rgb, _read(frames.labels, 4, "f4"))
-        return Layers(rgb, *(np.zeros((h, w, *more), kind) for more, kind in UNSEEN))
+        if colours:
+            self._shrink(frames)
+        if labels:  # these are there first
+            seen = _parts(_read(frames.labels, 4, "f4"))
+        else:
+            seen = tuple(np.zeros((h, w, *more), kind) for more, kind in UNSEEN)
+        rgb = _read(frames.colours, 3, "f1") if colours else np.zeros((h, w, 3), np.uint8)
+        self.device.pace.settle()
+        return Layers(rgb, *seen)
 
     def _view(self, camera: Camera) -> _View:
         quads = self.culling.seen(camera, self.cells.seen(camera))
         kinds = self._kinds[quads]
-        matrix = camera.pose.matrix()
         return _View(
-            camera, matrix[:3, 3], matrix[:3, 0], quads[np.argsort(kinds, kind="stable")],
+            camera, quads[np.argsort(kinds, kind="stable")],
             np.bincount(kinds, minlength=len(KINDS)), self.crowd.seen(camera),
         )  # fmt: skip
 
-    def _cast_light(self, view: _View) -> None:
+    def _cast_light(self, camera: Camera, eye: Point, ahead: Point) -> None:
         """Draw the maps of light that this weather has: of the sun's shadows, and of lamps on the ground."""
         if "SUN" in self._air.features:
-            place, reach = self.sunlight.key(view.eye, view.ahead), self.sunlight.reach
+            place, reach = self.sunlight.key(eye, ahead), self.sunlight.reach
             middle = self.sunlight.middle(place)
-            bodies = self.crowd.shading(view.camera, self._air.sun, middle, reach)
+            bodies = self.crowd.shading(camera, self._air.sun, middle, reach)
             self.sunlight.shadows(
                 place, lambda: self._draw_shadows(middle, reach), lambda: self.crowd.draw("shadow", bodies)
             ).use(devices.SHADOWS)
+            self.device.pace.hand_over()
         if "LAMPS" in self._air.features:
             moving = np.concatenate([patches.beams(self._moving), patches.glows(self._moving)])
-            key = self.lamplight.key(view.eye, view.ahead)
+            key = self.lamplight.key(eye, ahead)
             light = self.lamplight.light(key, lambda: patches.pools(self._fixed.street), moving)
             light.use(devices.LAMPLIGHT)
 
     def _draw_shadows(self, middle: Point, reach: float) -> None:
         self._still.choose(all_of(self.cells.near(middle, reach)))
         self._still.draw("shadow")
+        self.device.pace.hand_over()
 
     def _colours(self, view: _View, frames: _Frames) -> Iterator[None]:
-        """Draw the colours, in two parts: of the things of the town, and of the rest."""
+        """Draw the colours part by part: the things of the town, its ground, and the rest."""
+        lit, pace = "lit" + self._air.features, self.device.pace
         self.device.tiles.use(devices.TILES)
-        frames.large.use()
         frames.large.clear()
-        lit = "lit" + self._air.features
-        ends = view.kinds.cumsum().tolist()
-        *things, ground = [
-            (lit + kind, slice(*part)) for kind, part in zip(KINDS, pairwise([0, *ends]), strict=True)
-        ]
-        for program, part in things:
-            self._still.draw(program, part)
-        yield
+        for kind, (first, end) in zip(KINDS, pairwise([0, *view.kinds.cumsum().tolist()]), strict=True):
+            if first < end:
+                frames.large.use()
+                self._still.draw(lit + kind, slice(first, end))
+                pace.hand_over()
+                yield
         frames.large.use()
-        self._still.draw(*ground)
         self.crowd.draw(lit + devices.ALL, view.bodies)
         self._draw_sky("sky" + self._air.sky_features)
         self._draw_lamps(view.camera, frames)
+        pace.hand_over()
 
-    def _shrunk(self, frames: _Frames) -> np.ndarray:
+    def _shrink(self, frames: _Frames) -> None:
         frames.colours.use()
         frames.image.use(devices.LARGE)
         self.device.screen(frames.shrink + self._air.screen_features)
-        return _read(frames.colours, 3, "f1")
+        self.device.pace.hand_over()
 
     def _draw_lamps(self, camera: Camera, frames: _Frames) -> None:
         """Draw what shines into the camera, and its reflections."""
@@ -234,10 +238,12 @@ class Renderer:
         frames.labels.use()
         frames.labels.clear()
         self._still.draw("label")
+        self.device.pace.hand_over()
         yield
         frames.labels.use()
         self.crowd.draw("label", view.bodies)
         self._draw_sky("sky_label")
+        self.device.pace.hand_over()
 
     def _draw_sky(self, name: str) -> None:
         """Draw the sky where nothing else is."""
@@ -267,11 +273,11 @@ class Renderer:
         self.context.release()
 
 
-def _layers(rgb: np.ndarray, seen: np.ndarray) -> Layers:
+def _parts(seen: np.ndarray) -> tuple[np.ndarray, ...]:
     """Take apart what the labels are drawn into: depth, flow, and the tag with the instance."""
     named = seen[..., 3].astype(np.uint32)
     tags, instances = (named >> 16).astype(np.uint8), named.astype(np.uint16)
-    return Layers(rgb, seen[..., 0].copy(), tags, instances, seen[..., 1:3].copy())
+    return seen[..., 0].copy(), tags, instances, seen[..., 1:3].copy()
 
 
 def _read(frame: moderngl.Framebuffer, parts: int, dtype: str) -> np.ndarray:
