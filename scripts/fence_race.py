@@ -4,8 +4,8 @@ Usage: python -m scripts.fence_race [--processes 20] [--rounds 1000] [--delay 10
 
 Each process draws into three small images in turn, half of them with `mtdrive.envs.town.pacing`. A library
 that is loaded first lets the threads that fill pixels wait, in microseconds, before they release a lock: so
-what else takes nanoseconds becomes likely, and nothing else changes. Printed is how the processes ended. Needs
-a C compiler as `cc`.
+what else takes nanoseconds becomes likely, and nothing else changes. Printed is how the processes ended. It
+needs a C compiler as `cc`.
 """
 
 from __future__ import annotations
