@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from mtdrive.envs.town import contexts, screens, shaders
+from mtdrive.envs.town.layers import Images, layered
 from mtdrive.envs.town.materials import Material, textures
 from mtdrive.envs.town.mesh import LAYOUT
 from mtdrive.envs.town.pacing import Pace
@@ -76,8 +77,8 @@ class Device:
     """A context and what all drawings share."""
 
     def __init__(self, way: str | None = None) -> None:
-        self.context, load, self.description = contexts.create(way)
-        self.pace = Pace(load)
+        self.context, self._load, self.description = contexts.create(way)
+        self.pace = Pace(self._load)
         self.context.front_face = "cw"  # the frame is left-handed
         self._programs: dict[str, moderngl.Program] = {}
         self.look = self.context.buffer(reserve=LOOK_BYTES)
@@ -85,15 +86,15 @@ class Device:
         self._signals = self.context.buffer(reserve=16 * SIGNAL_WORDS, dynamic=True)
         self._signals.bind_to_uniform_block(BLOCKS["Signals"])
         layers = textures()
-        size = (layers.shape[2], layers.shape[1], layers.shape[0])
-        layers = np.concatenate([layers, panes(layers)[..., None]], axis=-1)
-        self.tiles = self.context.texture_array(size, 4, np.ascontiguousarray(layers).tobytes())
-        self.tiles.build_mipmaps()
+        self.tiles = self.layered(np.concatenate([layers, panes(layers)[..., None]], axis=-1), TILES)
         self.tiles.filter = (moderngl.LINEAR_MIPMAP_NEAREST, moderngl.LINEAR)
-        self.tiles.use(TILES)
         corners = np.array([-1, -1, -1, 3, 3, -1], dtype="<f4")
         self._corners = self.context.buffer(corners.tobytes())
         self._screens: dict[str, moderngl.VertexArray] = {}
+
+    def layered(self, images: Images, unit: int) -> moderngl.TextureArray:
+        """Return a texture with a layer for each image, bound to a unit."""
+        return layered(self.context, self._load, images, unit)
 
     def program(self, name: str) -> moderngl.Program:
         """Return a program; after its name there may be what shall be defined in it, as in "lit SUN FOG"."""

@@ -34,11 +34,9 @@ class Lamplight:
 
     def __init__(self, device: Device) -> None:
         self.device, self.context = device, device.context
-        images = shapes()
-        size = (images.shape[2], images.shape[1], images.shape[0])
-        self._shapes = self.context.texture_array(size, 1, images.tobytes(), alignment=1)
+        self._shapes = device.layered(shapes()[..., None], SHAPES)
         self._shapes.repeat_x = self._shapes.repeat_y = False
-        self._shapes.build_mipmaps()
+        self._shapes.filter = (moderngl.LINEAR_MIPMAP_LINEAR, moderngl.LINEAR)
         self._corners = self.context.buffer(np.array([-1, -1, 1, -1, -1, 1, 1, 1], "<f4").tobytes())
         self._make(ROOM)
         self._still: OrderedDict[Key, moderngl.Framebuffer] = OrderedDict()
