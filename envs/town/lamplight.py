@@ -56,6 +56,7 @@ class Lamplight:
         light.repeat_x = light.repeat_y = False
         frame = self.context.framebuffer([light])
         frame.clear()
+        self.device.pace.hand_over()
         # What lies outside has the light of the outermost pixels: these stay dark.
         frame.scissor = (1, 1, PIXELS - 2, PIXELS - 2)
         return frame
