@@ -21,6 +21,9 @@ MAIN = {"abs_rel": -1, "miou": 1, "epe": -1, "ade": -1}
 
 MEAN = "mean"
 
+COLUMNS = 12
+"""Of a picture that are named."""
+
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 62em; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; margin: .6em 0 } td, th { padding: .25em .7em; text-align: right }
@@ -165,18 +168,20 @@ def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def draw_cosines(found: Mapping[str, Any]) -> bytes | None:
-    """Draw the cosines by stage: a line a pair."""
+    """Draw the cosines: a row a pair, a column a stage."""
     from matplotlib.figure import Figure  # slow to import
 
     stages = [stage for stage in found["cosines"] if stage != ALL]
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
-    axes = figure.add_subplot(xlabel="stage of the encoder: how much smaller its level", ylabel="mean cosine")
-    for pair in found["cosines"][ALL]:
-        values = [found["cosines"][stage][pair]["mean"] for stage in stages]
-        known = [math.nan if value is None else value for value in values]
-        axes.plot(stages, known, marker="o", label=pair.replace("~", " and "))
-    axes.axhline(0, color="grey", linewidth=0.8)
-    axes.legend(fontsize="small")
+    names = list(found["cosines"][ALL])
+    rows = [[_known(found["cosines"][stage][pair]["mean"]) for stage in stages] for pair in names]
+    figure = Figure(figsize=(8, _height(names)), layout="constrained")
+    axes = figure.add_subplot(xlabel="stage of the encoder: how much smaller its level")
+    most = _colour(axes, names, stages, rows)
+    for row, values in enumerate(rows):
+        for column, value in enumerate(values):
+            ink = "white" if abs(value) > 0.6 * most else "black"
+            text = f"{round(value, 2) + 0:.2f}"  # no -0.00
+            axes.text(column, row, text, ha="center", va="center", fontsize="x-small", color=ink)
     return _png(figure)
 
 
@@ -192,7 +197,7 @@ def draw_shares(found: Mapping[str, Any]) -> bytes | None:
         heights = [found["norm_share"][stage][name] or 0.0 for stage in stages]
         axes.bar(stages, heights, bottom=bottom, label=name)
         bottom = [a + b for a, b in zip(bottom, heights, strict=True)]
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return _png(figure)
 
 
@@ -203,13 +208,44 @@ def draw_training(found: Mapping[str, Any]) -> bytes | None:
     kinds = {kind: curves for kind, curves in found["over_training"].items() if curves}
     if not kinds:
         return None
-    figure = Figure(figsize=(8, 2.6 * len(kinds)), layout="constrained")
+    heights = [_height(curves) if kind == "cosine" else 2.6 for kind, curves in kinds.items()]
+    figure = Figure(figsize=(8, sum(heights)), layout="constrained")
+    grid = figure.add_gridspec(len(kinds), 1, height_ratios=heights)
     for row, (kind, curves) in enumerate(kinds.items()):
-        axes = figure.add_subplot(len(kinds), 1, row + 1, ylabel=kind, xlabel="step")
+        axes = figure.add_subplot(grid[row], xlabel="step")
+        if kind == "cosine":
+            steps = sorted({step for known, _ in curves.values() for step in known})
+            at = [dict(zip(*curve, strict=True)) for curve in curves.values()]
+            _colour(axes, list(curves), steps, [[_known(x.get(step)) for step in steps] for x in at])
+            continue
+        axes.set_ylabel(kind)
         for name, (steps, values) in curves.items():
-            axes.plot(steps, values, label=name.replace("~", " and "))
-        axes.legend(fontsize="small")
+            axes.plot(steps, values, label=name)
+        axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return _png(figure)
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _height(pairs: Sequence[str] | Mapping[str, Any]) -> float:
+    return 1.2 + 0.2 * len(pairs)
+
+
+def _colour(axes: Any, pairs: Sequence[str], columns: Sequence[Any], cosines: list[list[float]]) -> float:
+    """Show a cosine as a colour, blue where two losses agree and red where they are in conflict.
+
+    Returns:
+        The largest, either way.
+    """
+    most = max((abs(x) for row in cosines for x in row if math.isfinite(x)), default=1.0) or 1.0
+    image = axes.imshow(cosines, cmap="RdBu", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
+    some = range(0, len(columns), len(columns) // COLUMNS + 1)
+    axes.set_xticks(some, [str(columns[column]) for column in some])
+    axes.set_yticks(range(len(pairs)), [pair.replace("~", " and ") for pair in pairs], fontsize="small")
+    axes.figure.colorbar(image, ax=axes, label="cosine")
+    return most
 
 
 def _png(figure: Any) -> bytes:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from mtdrive.batch import Batch
@@ -16,7 +19,7 @@ from mtdrive.checkpoint import load_weights
 from mtdrive.errors import ConfigError
 from mtdrive.experiment import prepare
 from mtdrive.inspection import Seen, affinity, document, locate, observe
-from mtdrive.inspection_report import compare, over_training, write_report
+from mtdrive.inspection_report import _colour, compare, over_training, write_report
 from mtdrive.interference import ALL, angles, look, pairs
 from mtdrive.train import Run, forward
 from mtdrive.weighting.jacobian import Jacobian
@@ -143,6 +146,22 @@ def test_a_report_of_a_run_has_everything_and_finds_its_way_back(tmp_path: Path,
     assert set(again["weights"]) == {"halves", "ahead", "grade", "agree"}
     assert page.count("<img") == 3
     assert 'src="http' not in page
+
+
+def test_a_picture_of_a_long_run_with_many_pairs_can_be_read() -> None:
+    pairs = [f"one~{number}" for number in range(28)]
+    steps = list(range(0, 5000, 10))
+    cosines = [[math.nan if step == 10 else 0.5 - row / 28 for step in steps] for row in range(28)]
+    axes = Figure().add_subplot()
+    assert _colour(axes, pairs, steps, cosines) == 0.5
+    assert len(axes.get_xticks()) <= 12
+    assert axes.get_xticklabels()[1].get_text() == str(steps[int(axes.get_xticks()[1])])
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"one and {n}" for n in range(28)]
+    shown = axes.images[0]
+    assert np.array_equal(shown.get_array().filled(np.nan), np.array(cosines), equal_nan=True)
+    conflict, agreement = shown.to_rgba(np.array([-0.5, 0.5]))
+    assert conflict[0] > conflict[2]  # red
+    assert agreement[0] < agreement[2]
 
 
 def test_delta_m_has_the_sign_of_the_figure(tmp_path: Path) -> None:
