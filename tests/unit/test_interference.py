@@ -158,7 +158,8 @@ def test_a_picture_of_a_long_run_with_many_pairs_can_be_read() -> None:
     assert axes.get_xticklabels()[1].get_text() == str(steps[int(axes.get_xticks()[1])])
     assert [label.get_text() for label in axes.get_yticklabels()] == [f"one and {n}" for n in range(28)]
     shown = axes.images[0]
-    assert np.array_equal(shown.get_array().filled(np.nan), np.array(cosines), equal_nan=True)
+    values: np.ndarray = np.ma.filled(np.ma.asarray(shown.get_array()), math.nan)
+    assert np.array_equal(values, np.array(cosines), equal_nan=True)
     conflict, agreement = shown.to_rgba(np.array([-0.5, 0.5]))
     assert conflict[0] > conflict[2]  # red
     assert agreement[0] < agreement[2]
