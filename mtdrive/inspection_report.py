@@ -180,7 +180,7 @@ def draw_cosines(found: Mapping[str, Any]) -> bytes | None:
     for row, values in enumerate(rows):
         for column, value in enumerate(values):
             ink = "white" if abs(value) > 0.6 * most else "black"
-            text = f"{round(value, 2) + 0:.2f}"  # no -0.00
+            text = f"{round(value, 2) + 0:.2f}" if math.isfinite(value) else "-"  # no -0.00
             axes.text(column, row, text, ha="center", va="center", fontsize="x-small", color=ink)
     return _png(figure)
 

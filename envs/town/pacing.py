@@ -5,7 +5,7 @@ once it is handed over: of its own accord only when another image is drawn into,
 
 A batch has a fence with a lock in it. The caller frees the fence once all threads have signalled it, which it
 looks up without the lock: the last of them may be about to release it, and then writes into freed memory, of
-which processes die now and then (`lp_setup_get_empty_scene` and `lp_fence_signal` in Mesa 22.3 to 25). An
+which processes die now and then (`lp_setup_get_empty_scene` and `lp_fence_signal`; seen in Mesa 22.3). An
 object for synchronisation holds on to the fence until a later one was signalled: threads do so in turn.
 """
 
@@ -16,8 +16,10 @@ from collections.abc import Callable
 
 REACHED = 0x9117
 """OpenGL's `SYNC_GPU_COMMANDS_COMPLETE`."""
+SIGNALLED = (0x911A, 0x911C)
+"""`ALREADY_SIGNALED` and `CONDITION_SATISFIED`."""
 LONGEST = 10**10
-"""Nanoseconds that a batch may take."""
+"""Nanoseconds to wait; if a batch takes longer, all fences are held on."""
 
 
 class Pace:
@@ -42,7 +44,7 @@ class Pace:
         """Wait until all is filled, and let go of the fences that no thread can be at."""
         self.hand_over()
         *passed, last = self._held
-        self._wait(last, 0, LONGEST)
-        for fence in passed:
-            self._drop(fence)
-        self._held = [last]
+        if self._wait(last, 0, LONGEST) in SIGNALLED:
+            for fence in passed:
+                self._drop(fence)
+            self._held = [last]
