@@ -6,7 +6,7 @@ Usage: python -m scripts.driving_study --drives DIR --test DIR --kitti DIR --out
 `odometry` and `raw`. Trainings and evaluations are commands of mtdrive with a folder each: the same line goes
 on where it was stopped, and `--tables` makes tables of what is there; `study.json` in the folder has all
 figures. They have t intervals over training seeds; so have differences to the variant `--against`, which are
-taken seed by seed.
+taken seed by seed, or by Welch's t interval where one of the two has more seeds than the other.
 """
 
 from __future__ import annotations
@@ -161,6 +161,28 @@ def intervals(values: Sequence[Mapping[str, float]], keys: Sequence[str]) -> dic
     }
 
 
+def differences(
+    values: Mapping[int, Mapping[str, float]], base: Mapping[int, Mapping[str, float]]
+) -> dict[str, Interval]:
+    """Return how far each figure lies above that of another variant; rows are by seed, and may be none."""
+    if not values or not base:
+        return {}
+    if values.keys() == base.keys():
+        return intervals([{k: values[seed][k] - base[seed][k] for k in SHOWN} for seed in base], SHOWN)
+    return {key: _apart(*([row[key] for row in rows.values()] for rows in (values, base))) for key in SHOWN}
+
+
+def _apart(*groups: Sequence[float]) -> Interval:
+    """Return the difference of two means with Welch's 95 % t interval; NaN without two values on a side."""
+    from scipy.stats import ttest_ind
+
+    first, second = ([value for value in group if math.isfinite(value)] for group in groups)
+    if min(len(first), len(second)) < 2:
+        return Interval(math.nan, math.nan)
+    found = ttest_ind(first, second, equal_var=False).confidence_interval()
+    return Interval(float(found.low + found.high) / 2, float(found.high - found.low) / 2)
+
+
 def tables(options: argparse.Namespace) -> dict[str, Any]:
     """Return all figures that are there."""
     found: dict[str, Any] = {}
@@ -169,12 +191,10 @@ def tables(options: argparse.Namespace) -> dict[str, Any]:
         base = by_seed(options, which, options.against)
         for variant in options.variants:
             values = by_seed(options, which, variant)
-            shared = sorted(values.keys() & base.keys())
-            pairs = [{k: values[s][k] - base[s][k] for k in SHOWN} for s in shared]
             part[variant] = {
                 "by seed": {seed: {k: _known(row[k]) for k in SHOWN} for seed, row in values.items()},
                 "figures": plain(intervals(list(values.values()), SHOWN)) if values else {},
-                f"less {options.against}": plain(intervals(pairs, SHOWN)) if pairs else {},
+                f"less {options.against}": plain(differences(values, base)),
             }
         part |= {agent: driven(options.out / "driven" / which / agent) for agent in AGENTS}
         found[which] = part
