@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def add(commands: Commands) -> None:
 
 
 def _serve(options: argparse.Namespace, rest: list[str]) -> None:
+    # Read when numpy is loaded. With more, a product of small matrices waits for cores that are drawing.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from mtdrive.envs.town.faults import read_fault
     from mtdrive.envs.town.renderer import Renderer
     from mtdrive.envs.town.roads import TownMap, load_map, map_names
