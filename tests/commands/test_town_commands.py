@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -47,6 +48,24 @@ def test_a_client_sees_the_town_and_its_own_car() -> None:
     assert found["mine"] > 0.02
     assert found["tag"] == [14]
     assert 3 < found["distance"] < 9
+
+
+def test_numpy_has_one_thread_in_the_server_so_that_culling_does_not_wait_for_cores_that_draw() -> None:
+    code = (
+        "import os, sys\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'numpy':\n"
+        "            print(os.environ.get('OPENBLAS_NUM_THREADS'))\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        "from mtdrive.cli import main\n"
+        "main(['town', '--port', '-1'])\n"
+    )
+    given = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=False)
+    assert "--port must be 0 to 65535" in done.stderr
+    assert done.stdout.split() == ["1"]
 
 
 def test_the_server_ends_with_the_process_that_started_it(street: Path) -> None:
